@@ -1,0 +1,1 @@
+"""What the stages stand on: data-set readers, warehouse, store, tracking, compute. No stage logic."""

@@ -1,0 +1,257 @@
+"""MLflow: one run for every materialization. Tracking never decides whether an asset materialises.
+
+The embedded store is an SQLite file under the home folder; MLFLOW_TRACKING_URI names any other server. What is logged
+is decided by the stages.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+_LOG = logging.getLogger("transferability.tracking")
+_RETRY_AFTER = 30.0  # seconds before an unreachable server is tried again
+_SEND_EVERY = 5.0  # seconds between sendings of a run's numbers
+_PARAM_LIMIT, _PARAMS_PER_CALL, _METRICS_PER_CALL = 6000, 90, 800  # within MLflow's own limits
+OWNER_TAG = "transferability.process"
+
+
+class TrackedRun:
+    """One MLflow run. What is recorded is gathered and sent together, at the latest every few seconds.
+
+    Every method gives up quietly, once and for all, when the server does.
+    """
+
+    def __init__(self, client: "MlflowClient", experiment_id: str, run_id: str, ui: str) -> None:
+        self._client = client
+        self.run_id = run_id
+        self.url: str | None = f"{ui}/#/experiments/{experiment_id}/runs/{run_id}"
+        self._broken = False
+        self._params: list[Any] = []
+        self._metrics: list[Any] = []
+        self._tags: list[Any] = []
+        self._sent = time.monotonic()
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Record settings; nested mappings become dotted names."""
+        from mlflow.entities import Param
+
+        self._params += [Param(key, str(value)[:_PARAM_LIMIT]) for key, value in _flat(values)]
+
+    def metrics(self, values: Mapping[str, float | int | None], step: int = 0) -> None:
+        """Record numbers at a step; undefined ones (None) are left out."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._metrics += [Metric(key, float(v), now, step) for key, v in values.items() if v is not None]
+        if time.monotonic() - self._sent > _SEND_EVERY:  # so that a long training can be watched
+            self._send()
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Add tags."""
+        from mlflow.entities import RunTag
+
+        self._tags += [RunTag(key, str(value)) for key, value in values.items()]
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a copy of a small file or of a folder."""
+        log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        self._try(f"artifact {path.name}", lambda: log(self.run_id, str(path), folder))
+
+    def end(self, status: str) -> None:
+        """Send what is left and close the run as FINISHED, FAILED or KILLED."""
+        self._send()
+        self._try("closing", lambda: self._client.set_terminated(self.run_id, status))
+
+    def _send(self) -> None:
+        while self._params or self._metrics or self._tags:
+            batch = {
+                "params": self._params[:_PARAMS_PER_CALL],
+                "metrics": self._metrics[:_METRICS_PER_CALL],
+                "tags": self._tags[:_PARAMS_PER_CALL],
+            }
+            for name, entries in batch.items():
+                del getattr(self, f"_{name}")[: len(entries)]
+            self._try("logging", partial(self._client.log_batch, self.run_id, **batch))
+        self._sent = time.monotonic()
+
+    def _try(self, action: str, call: Callable[[], Any]) -> None:
+        if self._broken:
+            return
+        try:
+            call()
+        except Exception as error:
+            self._broken = True
+            _LOG.warning("MLflow: %s failed (%s); this run is tracked no further", action, _first_line(error))
+
+
+class Untracked(TrackedRun):
+    """Stands in while the server is away: records nothing and has no link."""
+
+    def __init__(self) -> None:
+        self.run_id = ""
+        self.url = None
+        self._broken = True
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def metrics(self, values: Mapping[str, float | int | None], step: int = 0) -> None:
+        """Nothing."""
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Nothing."""
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Nothing."""
+
+    def end(self, status: str) -> None:
+        """Nothing."""
+
+
+@dataclass
+class Tracking:
+    """Opens MLflow runs.
+
+    Args:
+        home: the folder of the embedded store (`mlflow.db`, `mlartifacts/`).
+        uri: another tracking server, or None for the embedded store.
+        ui: where people open MLflow's pages, for links.
+    """
+
+    home: Path
+    uri: str | None = None
+    ui: str = "http://127.0.0.1:5000"
+    _client: "MlflowClient | None" = field(default=None, init=False, repr=False)
+    _experiments: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _away_until: float = field(default=0.0, init=False, repr=False)
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where runs are recorded."""
+        return self.uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @contextlib.contextmanager
+    def run(self, experiment: str, name: str, tags: Mapping[str, str]) -> Iterator[TrackedRun]:
+        """A run that ends FINISHED, FAILED on an exception, or KILLED on an interruption; never left running."""
+        tracked = self._open(experiment, name, tags)
+        try:
+            yield tracked
+        except Exception:
+            tracked.end("FAILED")
+            raise
+        except BaseException:
+            tracked.end("KILLED")
+            raise
+        tracked.end("FINISHED")
+
+    def end_orphans(self, experiment: str) -> int:
+        """Close runs left open by processes of this machine that no longer live; return how many."""
+        try:
+            client = self._connected()
+            identity = self._experiment(client, experiment)
+            open_runs = client.search_runs([identity], "attributes.status = 'RUNNING'", max_results=1000)
+            orphans = [run for run in open_runs if _orphaned(run.data.tags.get(OWNER_TAG, ""))]
+            for run in orphans:
+                client.set_terminated(run.info.run_id, "KILLED")
+        except Exception as error:
+            _LOG.warning("MLflow: %s is not reachable (%s)", self._where(), _first_line(error))
+            return 0
+        return len(orphans)
+
+    def _open(self, experiment: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
+        if time.monotonic() < self._away_until:
+            return Untracked()
+        try:
+            client = self._connected()
+            identity = self._experiment(client, experiment)
+            owner = {OWNER_TAG: f"{socket.gethostname()}:{os.getpid()}"}
+            run = client.create_run(identity, run_name=name, tags={**tags, **owner})
+        except Exception as error:
+            self._away_until = time.monotonic() + _RETRY_AFTER
+            self._client = None
+            _LOG.warning("MLflow: %s is not reachable (%s); not tracked", self._where(), _first_line(error))
+            return Untracked()
+        return TrackedRun(client, identity, run.info.run_id, self.ui.rstrip("/"))
+
+    def _where(self) -> str:
+        return urlsplit(self.tracking_uri).hostname or "the embedded store"
+
+    def _connected(self) -> "MlflowClient":
+        if self._client is None:
+            self._knock()
+            # MLflow reads these when it is first imported; its defaults wait for minutes on a server that is down.
+            for key, value in {
+                "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+                "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+                "MLFLOW_DISABLE_TELEMETRY": "true",
+                "MLFLOW_LOGGING_LEVEL": "WARNING",
+                "GIT_PYTHON_REFRESH": "quiet",
+            }.items():
+                os.environ.setdefault(key, value)
+            logging.getLogger("alembic").setLevel(logging.WARNING)
+            from mlflow.tracking import MlflowClient
+
+            self.home.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.home / ".mlflow.lock"):  # several processes migrating a fresh store would race
+                client = MlflowClient(tracking_uri=self.tracking_uri)
+                client.search_experiments(max_results=1)
+            self._client = client
+        return self._client
+
+    def _knock(self) -> None:
+        """Fail within seconds where a server's port does not answer."""
+        parts = urlsplit(self.tracking_uri)
+        if parts.scheme in {"http", "https"} and parts.hostname:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            socket.create_connection((parts.hostname, port), timeout=3).close()
+
+    def _experiment(self, client: "MlflowClient", name: str) -> str:
+        if name not in self._experiments:
+            with FileLock(self.home / ".mlflow.lock"):
+                found = client.get_experiment_by_name(name)
+                if found is None:
+                    place = None if self.uri else (self.home / "mlartifacts" / name).absolute().as_uri()
+                    self._experiments[name] = client.create_experiment(name, artifact_location=place)
+                else:
+                    if found.lifecycle_stage == "deleted":
+                        client.restore_experiment(found.experiment_id)
+                    self._experiments[name] = found.experiment_id
+        return self._experiments[name]
+
+
+def _orphaned(owner: str) -> bool:
+    host, _, pid = owner.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
