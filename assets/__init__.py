@@ -1,0 +1,1 @@
+"""What exists, stage by stage, in the order of the paper: labels, statistics, models, probes, reports."""

@@ -1,0 +1,356 @@
+"""The Dagster side that all stages share: one asset a stage, one commit and one MLflow run an output.
+
+A stage's body gets a `Work` for each output that is out of date; everything about events, provenance, locks, tracking
+and publication happens here. What a stage computes does not.
+"""
+
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from pydantic import Field
+
+from assets.provenance import Parents, git_commit, parents_now
+from assets.stage import Stage
+from assets.study import Study
+from resources.errors import StoreError, TransferabilityError
+from resources.home import Home, dagster_address
+from resources.names import partition_key, task_of
+from resources.store import Manifest, atomic_path, content_hash
+from resources.tracking import TrackedRun
+from resources.warehouse import Table
+
+Listener = Callable[[str, str | None, str, float], None]
+"""Called with stage, partition, `started`, `done` or `failed`, and seconds."""
+
+progress: ContextVar[Listener | None] = ContextVar("progress", default=None)
+"""Who wants to hear of every output as it is made; the command line's progress bars do."""
+
+
+class StageConfig(dg.Config):
+    """Settings of one materialization, in the launchpad."""
+
+    force: bool = Field(
+        default=False, description="Make the output again even where nothing that it is made from has changed"
+    )
+
+
+@dataclass
+class Work:
+    """One output in the making: what it reads, writes and tells.
+
+    Args:
+        stage: the stage.
+        study: the study.
+        partition: the task, or None for a single output.
+        home: the home folder.
+        log: Dagster's logger of the step.
+        tracked: the MLflow run.
+        identity: what the output is being made from.
+        previous: the manifest of the output as it stood before, if any.
+    """
+
+    stage: Stage
+    study: Study
+    partition: str | None
+    home: Home
+    log: Any
+    tracked: TrackedRun
+    identity: Mapping[str, Any]
+    previous: Manifest | None = None
+    force: bool = False
+    version: str | None = None
+    _paths: list[Path] = field(default_factory=list)
+    _metadata: dict[str, Any] = field(default_factory=dict)
+    _recorded: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """The task of a partitioned stage."""
+        if self.partition is None:
+            raise StoreError(f"{self.study.name}/{self.stage.name}: is one output a task; choose a partition")
+        return self.partition
+
+    def read(self, table: str, partitions: list[str | None] | None = None) -> pl.DataFrame:
+        """The rows of a table that another stage owns."""
+        return self.home.store.read_table(self.study.name, table, partitions or [None])
+
+    def path(self, stage: str, suffix: str, partition: str | None = None) -> Path:
+        """A file of another stage, without looking at it."""
+        return self.home.store.path(self.study.name, stage, partition, suffix)
+
+    def write(self, table: Table, rows: pl.DataFrame) -> None:
+        """Write this output's rows of a table that the stage owns.
+
+        Raises:
+            StoreError: if the rows lack a column or hold NaN: an undefined number is NULL with a reason.
+        """
+        missing = [column.name for column in table.columns if column.name not in rows.columns]
+        if missing:
+            raise StoreError(f"{table.name}: the rows lack column '{missing[0]}'")
+        floats = [name for name, dtype in rows.schema.items() if dtype.is_float()]
+        if bad := [name for name in floats if rows[name].is_nan().any()]:
+            raise StoreError(f"{table.name}: column '{bad[0]}' holds NaN")
+        self._paths.append(self.home.store.write_table(self.study.name, table.name, self.partition, rows))
+        self.tell(**{f"{table.name}_rows": len(rows)})
+
+    @contextlib.contextmanager
+    def file(self, suffix: str) -> Iterator[Path]:
+        """A temporary path that becomes this output's file with the given suffix when the block ends well."""
+        path = self.home.store.path(self.study.name, self.stage.name, self.partition, suffix)
+        with atomic_path(path) as temporary:
+            yield temporary
+        self._paths.append(path)
+
+    def adopt(self, path: Path) -> None:
+        """Count a file that the stage's code wrote atomically by itself among this output's files."""
+        self._paths.append(path)
+
+    def tell(self, **facts: Any) -> None:
+        """Facts for the asset's metadata; numbers also become MLflow metrics."""
+        self._metadata.update(facts)
+        numbers = {k: v for k, v in facts.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        self.tracked.metrics(numbers)
+
+    def record(self, **facts: Any) -> None:
+        """Facts that are kept in the manifest but never compared: times, device, library versions."""
+        self._recorded.update(facts)
+
+    def note(self, key: str) -> Any:
+        """What `record` kept in the previous manifest of this output."""
+        return self.previous.recorded.get(key) if self.previous else None
+
+
+def stage_asset(stage: Stage, study: Study) -> dg.AssetsDefinition:
+    """The Dagster asset of a stage in a study."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=dg.BetaWarning)  # of backfill policies, which work
+        return _stage_asset(stage, study)
+
+
+def _stage_asset(stage: Stage, study: Study) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=[study.name, stage.name],
+        deps=[_dependency(stage, parent, study) for parent in stage.after],
+        partitions_def=partitions_of(stage, study),
+        group_name=study.name,
+        description=stage.description,
+        kinds=set(stage.kinds),
+        owners=[study.settings.owner],
+        code_version=stage.code_version(study),
+        metadata=_definition_metadata(stage),
+        pool=stage.pool,
+        output_required=False,
+        backfill_policy=dg.BackfillPolicy.single_run() if stage.partitions != "all" else None,
+        retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
+        tags={"transferability/study": study.name, "transferability/stage": stage.command},
+    )
+    def body(context: dg.AssetExecutionContext, config: StageConfig, home: Home) -> Iterator[dg.Output[None]]:
+        materialize(stage, study, context, home, force=config.force)
+        yield from ()  # every output has been committed as it ended; Dagster is owed none
+
+    return body
+
+
+def partitions_of(stage: Stage, study: Study) -> dg.StaticPartitionsDefinition | None:
+    """A stage's partitions in a study, as Dagster's keys."""
+    if stage.partitions == "all":
+        return None
+    return dg.StaticPartitionsDefinition([partition_key(task) for task in stage.outputs(study) if task])
+
+
+def materialize(
+    stage: Stage, study: Study, context: dg.AssetExecutionContext, home: Home, *, force: bool = False
+) -> None:
+    """Make the outputs that a run asks for, as far as they are out of date, each committed as it ends.
+
+    Raises:
+        dagster.Failure: naming the outputs that failed, after all others have been made.
+    """
+    parents = parents_now(context.instance, [[study.name, parent.name] for parent in stage.after])
+    wanted: tuple[str | None, ...] = (None,)
+    if stage.partitions != "all":
+        if not context.has_partition_key and not context.has_partition_key_range:
+            raise dg.Failure(
+                f"{study.name}/{stage.name} is made task by task; choose partitions", allow_retries=False
+            )
+        wanted = tuple(task_of(key) for key in context.partition_keys)
+    outside = stage.outside(study, home) if stage.outside else None
+    failures: dict[str, str] = {}
+    try:
+        for partition in wanted:
+            try:
+                _one(stage, study, partition, context, home, parents, outside, force)
+            except TransferabilityError as error:
+                failures[partition or stage.name] = str(error)
+                context.log.error(str(error))
+            except Exception as error:
+                if len(wanted) == 1:
+                    raise
+                # One failing task must not lose the others of the run.
+                failures[partition or stage.name] = f"{type(error).__name__}: {error}"
+                context.log.exception("unexpected error")
+    finally:
+        if stage.tables:
+            stage.publish(study, home)
+    if failures:
+        first, message = next(iter(failures.items()))
+        more = (
+            f" (and {len(failures) - 1} more: {', '.join(list(failures)[1:6])})" if len(failures) > 1 else ""
+        )
+        # Running a user's mistake again would not mend it.
+        raise dg.Failure(f"{study.name}/{stage.name} [{first}]: {message}{more}", allow_retries=False)
+
+
+def _one(
+    stage: Stage,
+    study: Study,
+    partition: str | None,
+    context: dg.AssetExecutionContext,
+    home: Home,
+    parents: Parents,
+    outside: Mapping[str | None, Any] | None,
+    force: bool,
+) -> None:
+    listener = progress.get() or (lambda *_: None)
+    began = time.monotonic()
+    with home.store.lock(study.name, stage.name, partition):
+        identity = stage.identity(study, home, partition, outside)
+        if identity is None:
+            raise StoreError(
+                "what it is made from is not there yet; materialise its upstream assets first "
+                f"(or `transferability run {study.name}`)"
+            )
+        previous = home.store.manifest(study.name, stage.name, partition)
+        if (
+            previous
+            and not force
+            and previous.identity_hash == content_hash(identity)
+            and home.store.holds(previous)
+        ):
+            _log_materialization(context, stage, study, previous, parents, {"result": "was up to date"})
+            return
+        listener(stage.name, partition, "started", 0.0)
+        try:
+            manifest, metadata = _make(stage, study, partition, context, home, identity, previous, force)
+        except BaseException:
+            listener(stage.name, partition, "failed", time.monotonic() - began)
+            raise
+        _log_materialization(context, stage, study, manifest, parents, metadata)
+    listener(stage.name, partition, "done", time.monotonic() - began)
+
+
+def _make(
+    stage: Stage,
+    study: Study,
+    partition: str | None,
+    context: dg.AssetExecutionContext,
+    home: Home,
+    identity: Mapping[str, Any],
+    previous: Manifest | None,
+    force: bool,
+) -> tuple[Manifest, dict[str, Any]]:
+    """Run the stage's body under an MLflow run and write the manifest."""
+    name = stage.name if partition is None else f"{stage.name}/{partition}"
+    with home.tracking.run(study.name, name, _tags(stage, study, partition, context)) as tracked:
+        began = time.monotonic()
+        work = Work(stage, study, partition, home, context.log, tracked, identity, previous, force)
+        tracked.params(stage.settings(study, partition))
+        stage.make(work)
+        seconds = time.monotonic() - began
+        work.tell(seconds=round(seconds, 3))
+        recorded = {
+            "seconds": seconds,
+            "mlflow_run_id": tracked.run_id or None,
+            "mlflow_run": tracked.url,
+            **work._recorded,
+        }
+        manifest = home.store.commit(
+            study.name,
+            stage.name,
+            partition,
+            identity=identity,
+            paths=work._paths,
+            data_version=work.version,
+            recorded=recorded,
+        )
+        tracked.tags({"transferability/data_version": manifest.data_version})
+    return manifest, work._metadata
+
+
+def _tags(
+    stage: Stage, study: Study, partition: str | None, context: dg.AssetExecutionContext
+) -> dict[str, str]:
+    tags = {
+        "dagster/run_id": context.run_id,
+        "dagster/run_url": f"{dagster_address()}/runs/{context.run_id}",
+        "dagster/asset_key": f"{study.name}/{stage.name}",
+        "dagster/code_version": stage.code_version(study),
+        "mlflow.note.content": stage.description,
+    }
+    if partition is not None:
+        tags["dagster/partition"] = partition
+    if commit := git_commit():
+        tags["mlflow.source.git.commit"] = commit
+    return tags
+
+
+def _log_materialization(
+    context: dg.AssetExecutionContext,
+    stage: Stage,
+    study: Study,
+    manifest: Manifest,
+    parents: Parents,
+    facts: Mapping[str, Any],
+) -> None:
+    partition = None if stage.partitions == "all" else partition_key(manifest.partition)
+    link = manifest.recorded.get("mlflow_run")
+    metadata: dict[str, Any] = {
+        "mlflow_run": dg.MetadataValue.url(link) if link else "not tracked",
+        **{key: value for key, value in facts.items() if value is not None},
+    }
+    rows = facts.get(f"{stage.tables[0].name}_rows") if stage.tables else None
+    if rows is not None:
+        metadata["dagster/row_count"] = rows
+    context.log_event(
+        dg.AssetMaterialization(
+            asset_key=[study.name, stage.name],
+            partition=partition,
+            metadata=metadata,
+            tags=parents.tags(manifest.data_version, stage.code_version(study), partition),
+        )
+    )
+
+
+def _dependency(stage: Stage, parent: Stage, study: Study) -> dg.AssetDep:
+    key = [study.name, parent.name]
+    if stage.partitions == parent.partitions or "all" in {stage.partitions, parent.partitions}:
+        return dg.AssetDep(key)
+    shared = [partition_key(p) for p in stage.outputs(study) if p in parent.outputs(study) and p is not None]
+    return dg.AssetDep(key, partition_mapping=dg.StaticPartitionMapping({p: p for p in shared}))
+
+
+def _definition_metadata(stage: Stage) -> dict[str, Any]:
+    if not stage.tables:
+        return {}
+    columns = [
+        dg.TableColumn(
+            column.name,
+            column.type,
+            column.description,
+            constraints=dg.TableColumnConstraints(nullable=not column.required),
+        )
+        for column in stage.tables[0].columns
+    ]
+    return {
+        "dagster/column_schema": dg.TableSchema(columns),
+        "dagster/table_name": f"main.{stage.tables[0].name}",
+        "tables": ", ".join(table.name for table in stage.tables),
+    }

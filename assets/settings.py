@@ -1,0 +1,84 @@
+"""The settings a study may make, each a validated model; what a study is, and its names, live in study.py.
+
+Every pure stage takes one of these and nothing else from the study, so that a setting that a stage depends on can be
+hashed into that stage's identity.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """Base: immutable, and unknown keys are refused rather than ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Recipe(Settings):
+    """How every source model of a study is trained (Eq. 1-2)."""
+
+    image_size: Annotated[int, Field(ge=8, le=1024, description="Side of the square input, pixels")] = 64
+    epochs: Annotated[int, Field(ge=1, description="Passes over the labelled training rows")] = 10
+    batch_size: Annotated[int, Field(ge=2, description="Images per step")] = 128
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Annotated[float, Field(gt=0, description="Peak learning rate")] = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    schedule: Literal["cosine", "onecycle", "constant"] = "cosine"
+    augmentation: Literal["none", "flip", "crop", "flip+crop"] = "none"
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="The paper weighs no class; 'balanced' weighs by inverse frequency"
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 autocast where the device has it and it is faster"
+    )
+    compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile; auto: on CUDA only")
+    seed: int = 0
+
+
+class NetworkSettings(Settings):
+    """One source's network: a torchvision classification backbone and a head."""
+
+    backbone: str = Field("resnet18", description="A classification model of torchvision, by name")
+    head: Literal["softmax", "cosface"] = "softmax"
+    margin: Annotated[float, Field(ge=0, lt=1, description="CosFace margin m (paper: 0.4)")] = 0.4
+    scale: Annotated[float, Field(gt=0, description="CosFace scale s (as published: 64)")] = 64.0
+    weights: str | None = Field(
+        None, description="A .safetensors or weights-only .pth file to start from; None trains from scratch"
+    )
+
+
+class ProbeSettings(Settings):
+    """The linear SVMs (Eq. 3)."""
+
+    c: Annotated[float, Field(gt=0, description="LinearSVC's C")] = 1.0
+    c_grid: tuple[float, ...] = Field(
+        (), description="If given, C is chosen from it on a validation part of train"
+    )
+    tolerance: Annotated[
+        float, Field(gt=0, description="Relative gradient norm at which a target has converged")
+    ] = 1e-5
+    memory_gb: Annotated[float, Field(gt=0, description="Bound on the solver's working memory, GB")] = 4.0
+
+
+class UncertaintySettings(Settings):
+    """How the uncertainty of the label statistics is resampled."""
+
+    permutations: Annotated[int, Field(ge=20, le=100_000, description="Shuffles of the source's labels")] = (
+        200
+    )
+    seed: int = 0
+
+
+class SampleEfficiencySettings(Settings):
+    """Fig. 5: accuracy against the number of training images, transferred and dedicated."""
+
+    sources: tuple[str, ...] = Field((), description="Sources to transfer from; empty: the first source")
+    targets: tuple[str, ...] = Field(
+        (), description="Targets; empty: the two most transferable from each source"
+    )
+    sizes: Annotated[int, Field(ge=2, le=20, description="Log-spaced training-set sizes")] = 5
+    smallest: Annotated[int, Field(ge=4, description="Images in the smallest training set")] = 20
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Repeats")

@@ -1,0 +1,226 @@
+"""A study: one data set with its tasks, its recipe and its results; here is its validated form.
+
+Where study files lie and how they are found is the business of `pipelines.studies`; what is made of a study, of
+`chain.py`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from assets.settings import (
+    NetworkSettings,
+    ProbeSettings,
+    Recipe,
+    SampleEfficiencySettings,
+    Settings,
+    UncertaintySettings,
+)
+from resources.datasets import Dataset, open_dataset
+from resources.errors import DataError, StudyError
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+
+
+class DatasetSettings(Settings):
+    """Which reader, and what it is told."""
+
+    reader: str = Field(description="digits, celeba, awa2, cub or table")
+    options: dict[str, Any] = Field(default_factory=dict, description="The reader's own options")
+
+
+class StudyFile(Settings):
+    """A study as it is written in YAML; every key but `dataset` may be left out."""
+
+    title: str = Field("", description="A few words for headings; the file's name if empty")
+    description: str = Field("", description="A sentence or two for pages")
+    dataset: DatasetSettings
+    sources: tuple[str, ...] | None = Field(None, description="Tasks to transfer from; all if left out")
+    targets: tuple[str, ...] | None = Field(
+        None, description="Tasks to transfer to; all that are no mere sources if left out"
+    )
+    recipe: Recipe = Recipe()
+    network: NetworkSettings = NetworkSettings()
+    networks: dict[str, NetworkSettings] = Field(
+        default_factory=dict, description="Sources whose network differs, by task"
+    )
+    probe: ProbeSettings = ProbeSettings()
+    uncertainty: UncertaintySettings = UncertaintySettings()
+    sample_efficiency: SampleEfficiencySettings = SampleEfficiencySettings()
+    tolerate_unreadable_images: Annotated[int, Field(ge=0)] = 0
+    owner: str = Field("team:transferability", description="Dagster owner: team:NAME or an e-mail address")
+    nightly: str = Field("0 3 * * *", description="When whatever is stale or missing is reconciled, as cron")
+
+    @field_validator("sources", "targets")
+    @classmethod
+    def _no_repeats(cls, tasks: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if tasks is not None and len(set(tasks)) < len(tasks):
+            twice = next(task for task in tasks if tasks.count(task) > 1)
+            raise ValueError(f"'{twice}' is listed twice")
+        return tasks
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study, opened: its settings, its data set (not yet read), and its tasks, which are known without data.
+
+    Args:
+        name: `[a-z][a-z0-9_]*`; the group of its assets and the stem of its files.
+        settings: the YAML file's content.
+        dataset: the reader, opened on the data folder.
+    """
+
+    name: str
+    settings: StudyFile
+    dataset: Dataset
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """All tasks, in the data set's order."""
+        return self.dataset.task_names()
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The tasks that are transferred from, in the data set's order."""
+        wanted = self.settings.sources
+        return self.tasks if wanted is None else tuple(task for task in self.tasks if task in set(wanted))
+
+    @cached_property
+    def targets(self) -> tuple[str, ...]:
+        """The tasks that are transferred to, in the data set's order."""
+        wanted = self.settings.targets
+        if wanted is not None:
+            return tuple(task for task in self.tasks if task in set(wanted))
+        only_source = set(self.dataset.source_only_tasks())
+        return tuple(task for task in self.tasks if task not in only_source)
+
+    @property
+    def title(self) -> str:
+        """The heading of its pages."""
+        return self.settings.title or self.name
+
+    def network(self, task: str) -> NetworkSettings:
+        """The network of one source."""
+        return self.settings.networks.get(task, self.settings.network)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """(source, target), source ≠ target, in order."""
+        return [(s, t) for s in self.sources for t in self.targets if s != t]
+
+
+def open_study(name: str, content: Mapping[str, Any], data_root: Path) -> Study:
+    """A study from the content of its file.
+
+    Raises:
+        StudyError: if a field is wrong; the message names the field and, for an unknown key, the allowed ones.
+    """
+    import re
+
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise StudyError(
+            f"study name '{name}': must match [a-z][a-z0-9_]* (it names files, tables and assets)"
+        )
+    settings = _validated(content)
+    dataset = open_dataset(settings.dataset.reader, data_root, settings.dataset.options)
+    study = Study(name, settings, dataset)
+    _check_tasks(study)
+    return study
+
+
+def load_study(path: Path, data_root: Path) -> Study:
+    """A study from its YAML file, whose stem is its name.
+
+    Raises:
+        StudyError: naming the file, the line and the field.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path.name}: is not UTF-8 text (byte {error.start})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise StudyError(
+            f"{path.name}{line}: is not YAML ({getattr(error, 'problem', None) or error})"
+        ) from None
+    if not isinstance(content, dict):
+        raise StudyError(f"{path.name}: must be a mapping with at least the key `dataset`")
+    try:
+        return open_study(path.stem, content, data_root)
+    except _FieldError as error:
+        raise StudyError(f"{path.name}, line {_line_of(text, error.field)}: {error}") from None
+    except (StudyError, DataError) as error:
+        raise StudyError(f"{path.name}: {error}") from None
+
+
+class _FieldError(StudyError):
+    """A mistake in one field; carries the field so that its line can be found."""
+
+    def __init__(self, field: Sequence[str | int], message: str) -> None:
+        super().__init__(f"{'.'.join(map(str, field)) or 'study'}: {message}")
+        self.field = field
+
+
+def _validated(content: Mapping[str, Any]) -> StudyFile:
+    try:
+        return StudyFile.model_validate(dict(content))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = first["loc"]
+        if first["type"] == "extra_forbidden":
+            raise _FieldError(
+                place, f"unknown key; allowed here: {', '.join(_allowed_keys(place[:-1]))}"
+            ) from None
+        if first["type"] == "missing":
+            raise _FieldError(place, "is required") from None
+        raise _FieldError(place, str(first["msg"]).removeprefix("Value error, ")) from None
+
+
+def _allowed_keys(place: Sequence[str | int]) -> list[str]:
+    model: Any = StudyFile
+    for part in place:
+        field = model.model_fields.get(part) if isinstance(model, type) else None
+        if field is None:  # a key of a mapping such as `networks`
+            continue
+        model = field.annotation
+    # The only mapping of models is `networks`.
+    return list(getattr(model, "model_fields", NetworkSettings.model_fields))
+
+
+def _check_tasks(study: Study) -> None:
+    known = set(study.tasks)
+    for field, names in (
+        ("sources", study.settings.sources or ()),
+        ("targets", study.settings.targets or ()),
+        ("networks", tuple(study.settings.networks)),
+        (
+            "sample_efficiency",
+            (*study.settings.sample_efficiency.sources, *study.settings.sample_efficiency.targets),
+        ),
+    ):
+        for name in names:
+            if name not in known:
+                shown = ", ".join(study.tasks[:8]) + (", …" if len(study.tasks) > 8 else "")
+                raise _FieldError((field,), f"no task '{name}'; the tasks are {shown}")
+    if not study.sources or not study.pairs():
+        raise _FieldError(("sources",), "no pair of a source and another task as its target is left")
+
+
+def _line_of(text: str, field: Sequence[str | int]) -> int:
+    """The line, from 1, of the deepest part of `field` that the YAML text holds."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    line = 1
+    for part in field:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+        if found is None:
+            break
+        line, node = found[0].start_mark.line + 1, found[1]
+    return line
