@@ -1,0 +1,62 @@
+"""The tables that say what the data set says: the label table, the tasks, and what their codes mean."""
+
+import polars as pl
+
+from assets.study import Study
+from resources.datasets import LabelTable
+from resources.warehouse import Table
+
+LABELS = Table(
+    """
+CREATE TABLE labels (  -- One row an image; after these columns follows one integer column a task (NULL = unknown)
+    image_id BIGINT NOT NULL,   -- 0…n−1, the row of the image in pixels and embeddings
+    image    VARCHAR,           -- Path relative to the image folder; NULL where there are no image files
+    split    VARCHAR NOT NULL,  -- train or test
+)
+""",
+    open_columns=True,
+)
+
+TASKS = Table(
+    """
+CREATE TABLE tasks (  -- One row a task
+    task        VARCHAR NOT NULL,  -- The task's name
+    n_values    INTEGER NOT NULL,  -- How many values it has in the data set
+    is_source   BOOLEAN NOT NULL,  -- Whether it is transferred from
+    is_target   BOOLEAN NOT NULL,  -- Whether it is transferred to
+    description VARCHAR NOT NULL,  -- What a label of it says
+    position    INTEGER NOT NULL,  -- 0…T−1, the order of the data set
+)
+""",
+    order_by=("position",),
+)
+
+LABEL_VALUES = Table(
+    """
+CREATE TABLE label_values (  -- What the codes of each task mean
+    task  VARCHAR NOT NULL,  -- The task
+    value INTEGER NOT NULL,  -- The code, 0…K−1
+    name  VARCHAR NOT NULL,  -- The original value (CelebA's −1 and 1 stand here)
+)
+""",
+)
+
+
+def tasks_frame(table: LabelTable, study: Study) -> pl.DataFrame:
+    """The rows of `tasks`."""
+    return pl.DataFrame(
+        {
+            "task": [task.name for task in table.tasks],
+            "n_values": [len(task.value_names) for task in table.tasks],
+            "is_source": [task.name in study.sources for task in table.tasks],
+            "is_target": [task.name in study.targets for task in table.tasks],
+            "description": [task.description for task in table.tasks],
+            "position": range(len(table.tasks)),
+        }
+    )
+
+
+def label_values_frame(table: LabelTable) -> pl.DataFrame:
+    """The rows of `label_values`."""
+    rows = [(task.name, value, name) for task in table.tasks for value, name in enumerate(task.value_names)]
+    return pl.DataFrame(rows, schema={"task": pl.String, "value": pl.Int32, "name": pl.String}, orient="row")

@@ -1,0 +1,1 @@
+"""Source models and their embeddings (section 3.1). The package itself imports no torch; its modules do."""

@@ -1,0 +1,180 @@
+"""Stages `source_model` and `embedding`: one network per source task, and its view of every image."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from assets.labels.assets import LABELS, PIXELS
+from assets.materialize import Work
+from assets.models import tables
+from assets.stage import Stage
+from assets.study import Study
+from resources.store import content_hash, file_hash
+
+if TYPE_CHECKING:
+    from assets.models.training import EpochRecord, TrainedModel
+
+Mask = npt.NDArray[np.bool_]
+
+UNTRAINABLE = "untrainable"
+"""The data version of a source whose labels are constant in train: there is no network, and its partition says so."""
+
+
+def make_source_model(work: Work) -> None:
+    """Train one source's network, or mark it as not trainable."""
+    from assets.labels.pixels import load_pixel_cache
+    from assets.models.training import train_source_model
+    from assets.models.weights import save_source_model
+    from resources.compute import choose_device
+
+    labels = pl.read_parquet(work.path("labels", ".parquet", work.task))
+    codes = labels["value"].fill_null(-1).to_numpy()
+    is_train, is_test = ((labels["split"] == split).to_numpy() for split in ("train", "test"))
+    if np.unique(codes[is_train & (codes >= 0)]).size < 2:
+        _write_untrainable(work, codes >= 0, is_train, is_test)
+        return
+    cache = load_pixel_cache(work.path("pixels", ".npy"))
+    checkpoint = _checkpoint(work)
+    trained = train_source_model(
+        cache.pixels,
+        codes,
+        is_train & cache.readable,
+        is_test & cache.readable,
+        work.study.settings.recipe,
+        work.study.network(work.task),
+        device=choose_device(),
+        checkpoint=checkpoint,
+        on_epoch=lambda record: _log_epoch(work, record),
+    )
+    with work.file(".safetensors") as path:
+        save_source_model(trained, path)
+        work.version = file_hash(path)
+    with work.file(".log_p_z.parquet") as path:
+        pl.DataFrame({"log_p_z": trained.log_p_z}).write_parquet(path, statistics=False)
+    _write_row(work, trained)
+    checkpoint.unlink(missing_ok=True)
+
+
+def make_embedding(work: Work) -> None:
+    """The penultimate activations of one source's network for every image."""
+    manifest = work.home.store.manifest(work.study.name, "source_model", work.task)
+    if manifest is not None and manifest.data_version == UNTRAINABLE:
+        work.version = UNTRAINABLE
+        work.tell(images=0, note="the source is constant in train; there is no network")
+        return
+    from assets.labels.pixels import load_pixel_cache
+    from assets.models.embedding import extract_embedding
+    from assets.models.weights import load_source_model
+    from resources.compute import choose_device
+
+    weights = work.path("source_model", ".safetensors", work.task)
+    work.home.store.verified(weights, work.study.name, "source_model", work.task)
+    model = load_source_model(weights)
+    cache = load_pixel_cache(work.path("pixels", ".npy"))
+    with work.file(".safetensors") as path:
+        extract_embedding(model, cache.pixels, path, device=choose_device())
+        work.version = file_hash(path)
+    work.tell(images=len(cache.pixels), width=model.embedding_width)
+
+
+def _checkpoint(work: Work) -> Path:
+    """Where epochs are kept until the model is done; bound to what it is being made from."""
+    identity = content_hash(dict(work.identity))[:16]
+    path = work.path("source_model", f".{identity}.checkpoint", work.task)
+    for other in path.parent.glob(f"{path.name.rsplit('.', 2)[0]}.*.checkpoint"):
+        if other != path:  # of labels or a recipe that are no more
+            other.unlink(missing_ok=True)
+    if work.force:
+        path.unlink(missing_ok=True)
+    return path
+
+
+def _log_epoch(work: Work, record: "EpochRecord") -> None:
+    work.tracked.metrics(
+        {
+            "train_loss": record.loss,
+            "train_accuracy": record.train_accuracy,
+            "learning_rate": record.learning_rate,
+            "images_per_second": record.images_per_second,
+        },
+        step=record.epoch,
+    )
+
+
+def _write_row(work: Work, trained: "TrainedModel") -> None:
+    network = work.study.network(work.task)
+    facts = {
+        "train_log_likelihood": trained.train_log_likelihood,
+        "train_error": trained.train_error,
+        "test_error": trained.test_error,
+        "n_unseen": trained.n_unseen,
+    }
+    row = {
+        "task": work.task,
+        **facts,
+        "n_train": trained.n_train,
+        "n_test": trained.n_test,
+        "epochs": work.study.settings.recipe.epochs,
+        "seconds": trained.seconds,
+        "device": trained.device,
+        "undefined_because": trained.undefined_because,
+        "backbone": network.backbone,
+        "head": network.head,
+        "n_classes": len(trained.classes),
+    }
+    work.write(tables.SOURCE_MODELS, tables.SOURCE_MODELS.frame([row]))
+    work.tell(**{key: value for key, value in facts.items() if value is not None})
+
+
+def _write_untrainable(work: Work, known: Mask, is_train: Mask, is_test: Mask) -> None:
+    reason = "the task is constant in train; a network has nothing to learn"
+    row = {
+        "task": work.task,
+        "n_train": int((known & is_train).sum()),
+        "n_test": int((known & is_test).sum()),
+        "epochs": 0,
+        "seconds": 0.0,
+        "undefined_because": reason,
+        "n_classes": 1,
+    }
+    work.write(tables.SOURCE_MODELS, tables.SOURCE_MODELS.frame([row]))
+    work.version = UNTRAINABLE
+    work.log.warning(f"{work.task}: {reason}")
+    work.tell(note=reason)
+
+
+def _training_settings(study: Study, task: str | None) -> Mapping[str, Any]:
+    """What a network follows from; for the stage as a whole, the code version, of every source."""
+    network = study.network(task or "").model_dump(mode="json")
+    return {"recipe": study.settings.recipe.model_dump(mode="json"), "network": network}
+
+
+SOURCE_MODEL = Stage(
+    name="source_model",
+    description="The network (w_Z, h_Z) of one source task, trained with cross entropy (Eq. 1-2); its own test error "
+    "is the task's empirical hardness (Sec. 5.3).",
+    make=make_source_model,
+    partitions="sources",
+    after=(LABELS, PIXELS),
+    tables=(tables.SOURCE_MODELS,),
+    settings=_training_settings,
+    kinds=frozenset({"pytorch", "duckdb"}),
+    pool="gpu",
+    command="models",
+)
+
+EMBEDDING = Stage(
+    name="embedding",
+    description="The representation w_Z(x) of every image: the penultimate activations of one source's network "
+    "(Sec. 3.1), (n, d) float32; ResNet-18 gives d = 512.",
+    make=make_embedding,
+    partitions="sources",
+    after=(SOURCE_MODEL, PIXELS),
+    kinds=frozenset({"pytorch"}),
+    pool="gpu",
+    command="models",
+)

@@ -1,0 +1,205 @@
+"""Stages `transfer` and `bound`: all probes of one source, and Theorem 1 for all its pairs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from assets.labels.assets import LABEL_TABLE, PIXELS
+from assets.materialize import Work
+from assets.models.assets import EMBEDDING, SOURCE_MODEL, UNTRAINABLE
+from assets.probes import tables
+from assets.stage import Stage
+from resources.store import content_hash
+
+NO_NETWORK = "the source is constant in train, so it has no network and no embedding"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The labels of a study as arrays, in the order of `image_id`.
+
+    Args:
+        codes: (n, T) int32, −1 where unknown; a column a target.
+        targets: the T targets, without the source itself.
+        n_values: (T,) how many values each has.
+        is_train: (n,) bool; rows without a readable image are in neither split.
+        is_test: (n,) bool.
+        source: (n,) int32, the source's own codes.
+    """
+
+    codes: npt.NDArray[np.int32]
+    targets: tuple[str, ...]
+    n_values: tuple[int, ...]
+    is_train: npt.NDArray[np.bool_]
+    is_test: npt.NDArray[np.bool_]
+    source: npt.NDArray[np.int32]
+
+
+def make_transfer(work: Work) -> None:
+    """Probe every target on one source's embedding; pairs whose inputs are as before keep their rows."""
+    targets = tuple(target for target in work.study.targets if target != work.task)
+    versions = _pair_versions(work, targets)
+    kept = _kept_rows(work, versions)
+    todo = tuple(target for target in targets if target not in set(kept["target"]))
+    fresh = _probe(work, todo) if todo else kept.clear()
+    order = pl.DataFrame({"target": targets})
+    rows = order.join(
+        pl.concat([kept, fresh.select(kept.columns)]), on="target", how="left", maintain_order="left"
+    )
+    work.write(tables.TRANSFER, rows)
+    work.record(pairs=versions)
+    work.version = content_hash(rows.to_dicts())
+    errors = rows["test_error"].drop_nulls()
+    work.tell(pairs=len(rows), pairs_probed=len(todo), median_test_error=errors.median())
+
+
+def make_bound(work: Work) -> None:
+    """Theorem 1 for every pair of one source, everything on the same train rows."""
+    targets = tuple(target for target in work.study.targets if target != work.task)
+    if _untrainable(work):
+        work.write(tables.BOUND, _unmeasured_bound(work.task, targets, NO_NETWORK))
+        return
+    from assets.models.embedding import load_embedding
+    from assets.models.weights import load_source_model
+    from assets.probes.bound import theorem_1_bound
+
+    model = load_source_model(work.path("source_model", ".safetensors", work.task))
+    rows = _rows(work, targets)
+    frame = theorem_1_bound(
+        load_embedding(work.path("embedding", ".safetensors", work.task)),
+        model,
+        rows.source,
+        rows.codes,
+        rows.is_train,
+        targets=rows.targets,
+        n_values=rows.n_values,
+        settings=work.study.settings.probe,
+    )
+    work.write(tables.BOUND, frame.with_columns(pl.lit(work.task).alias("source")))
+    work.tell(least_slack=frame["slack"].min(), violations=int(frame["n_violations"].fill_null(0).sum()))
+
+
+def _probe(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
+    if _untrainable(work):
+        return _unmeasured(work, targets)
+    from assets.models.embedding import load_embedding
+    from assets.probes.probe import probe_targets
+    from resources.compute import choose_device
+
+    path = work.path("embedding", ".safetensors", work.task)
+    work.home.store.verified(path, work.study.name, "embedding", work.task)
+    rows = _rows(work, targets)
+    result = probe_targets(
+        load_embedding(path),
+        rows.codes,
+        rows.is_train,
+        rows.is_test,
+        targets=rows.targets,
+        n_values=rows.n_values,
+        settings=work.study.settings.probe,
+        device=choose_device(),
+    )
+    return result.frame.with_columns(pl.lit(work.task).alias("source"))
+
+
+def _rows(work: Work, targets: tuple[str, ...]) -> Rows:
+    from assets.labels.pixels import load_pixel_cache
+
+    labels = work.read("labels")
+    n_values = dict(work.read("tasks").select("task", "n_values").iter_rows())
+    readable = load_pixel_cache(work.path("pixels", ".npy")).readable
+    known = labels.select(pl.col(*targets, work.task).fill_null(-1).cast(pl.Int32))
+    return Rows(
+        codes=known.select(targets).to_numpy(),
+        targets=targets,
+        n_values=tuple(n_values[target] for target in targets),
+        is_train=(labels["split"] == "train").to_numpy() & readable,
+        is_test=(labels["split"] == "test").to_numpy() & readable,
+        source=known[work.task].to_numpy(),
+    )
+
+
+def _pair_versions(work: Work, targets: tuple[str, ...]) -> dict[str, str]:
+    """What each pair's probe follows from: the embedding, the target's labels, the settings, the code."""
+    store, study = work.home.store, work.study
+    embedding = store.manifest(study.name, "embedding", work.task)
+    labels = {target: store.manifest(study.name, "labels", target) for target in targets}
+    common: list[Any] = [
+        embedding.data_version if embedding else None, dict(work.identity["settings"]), work.stage.code
+    ]  # fmt: skip
+    return {
+        target: content_hash([common, manifest.data_version if manifest else None])[:16]
+        for target, manifest in labels.items()
+    }
+
+
+def _kept_rows(work: Work, versions: dict[str, str]) -> pl.DataFrame:
+    """Rows of the previous output that would come out the same again."""
+    empty = tables.TRANSFER.frame([])
+    before = work.note("pairs")
+    if work.force or not before or work.previous is None or not work.home.store.holds(work.previous):
+        return empty
+    same = [target for target, version in versions.items() if before.get(target) == version]
+    rows = work.home.store.read_table(work.study.name, "transfer", [work.task])
+    return rows.filter(pl.col("target").is_in(same)).select(empty.columns).match_to_schema(empty.schema)
+
+
+def _untrainable(work: Work) -> bool:
+    manifest = work.home.store.manifest(work.study.name, "embedding", work.task)
+    return manifest is not None and manifest.data_version == UNTRAINABLE
+
+
+def _unmeasured(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
+    """Rows of pairs whose source could not be trained: the errors are NULL with the reason."""
+    labels = work.read("labels").with_columns(pl.col(target).is_not_null() for target in targets)
+    counts = {
+        split: labels.filter(pl.col("split") == split)
+        .select(pl.col(target).sum() for target in targets)
+        .row(0)
+        for split in ("train", "test")
+    }
+    rows = [
+        {
+            "source": work.task, "target": target, "n_train": n_train, "n_test": n_test,
+            "constant_target": False, "undefined_because": NO_NETWORK,
+        }
+        for target, n_train, n_test in zip(targets, counts["train"], counts["test"], strict=True)
+    ]  # fmt: skip
+    return tables.TRANSFER.frame(rows)
+
+
+def _unmeasured_bound(source: str, targets: tuple[str, ...], reason: str) -> pl.DataFrame:
+    rows = [{"source": source, "target": target, "n": 0, "undefined_because": reason} for target in targets]
+    return tables.BOUND.frame(rows)
+
+
+TRANSFER = Stage(
+    name="transfer",
+    description="For one source's frozen embedding, a linear SVM for every target (Eq. 3); its test error is "
+    "1 - Trf(Z → Y) (Eq. 4). A pair is probed again only when the embedding or the target's labels changed.",
+    make=make_transfer,
+    partitions="sources",
+    after=(EMBEDDING, LABEL_TABLE, PIXELS),
+    tables=(tables.TRANSFER,),
+    settings=lambda study, _: study.settings.probe.model_dump(mode="json"),
+    kinds=frozenset({"pytorch", "duckdb"}),
+    pool="gpu",
+    command="probes",
+)
+
+BOUND = Stage(
+    name="bound",
+    description="Theorem 1 (Eq. 9-12) for every pair of one source, on its train rows: l_Y(k̄) ≥ l_Z - H(Y|Z), "
+    "with the slack computed two ways.",
+    make=make_bound,
+    partitions="sources",
+    after=(SOURCE_MODEL, EMBEDDING, LABEL_TABLE, PIXELS),
+    tables=(tables.BOUND,),
+    settings=lambda study, _: study.settings.probe.model_dump(mode="json"),
+    kinds=frozenset({"pytorch", "duckdb"}),
+    pool="gpu",
+    command="probes",
+)

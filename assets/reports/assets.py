@@ -1,0 +1,149 @@
+"""Stages `transfer_correlation`, `hardness_correlation`, `label_report` and `report`."""
+
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from assets.labels.assets import LABEL_TABLE
+from assets.materialize import Work
+from assets.models.assets import SOURCE_MODEL
+from assets.probes.assets import BOUND, TRANSFER
+from assets.reports import tables
+from assets.stage import Stage
+from assets.statistics.assets import CONDITIONAL_ENTROPY, HARDNESS, LABEL_COUNTS, LABEL_UNCERTAINTY
+from resources.store import content_hash
+
+
+def make_transfer_correlation(work: Work) -> None:
+    """How well H(Y|Z) predicts the transfer error, by source, over all, by target and by pair."""
+    from assets.reports.correlations import transfer_correlation
+    from assets.reports.overall import overall_correlation
+    from assets.reports.rankings import best_sources, residuals, target_ranking
+
+    entropy, tasks = work.read("conditional_entropy"), work.read("tasks")
+    transfer, models = (_by_source(work, name) for name in ("transfer", "source_models"))
+    by_source = transfer_correlation(entropy, transfer, tasks)
+    overall = overall_correlation(by_source, entropy, transfer, tasks)
+    best = best_sources(entropy, transfer, models, tasks)
+    work.write(tables.TRANSFER_CORRELATION, by_source)
+    work.write(tables.OVERALL_CORRELATION, overall)
+    work.write(tables.BEST_SOURCES, best)
+    work.write(tables.TARGET_RANKING, target_ranking(best, tasks))
+    work.write(tables.RESIDUALS, residuals(entropy, transfer, tasks))
+    train = overall.filter(split="train").sort("n_pairs", descending=True)
+    if len(train):
+        first = train.row(0, named=True)
+        work.tell(median_r=first["median_r"], min_r=first["min_r"], max_r=first["max_r"])
+
+
+def make_hardness_correlation(work: Work) -> None:
+    """How well hardness predicts the dedicated networks' error."""
+    from assets.reports.correlations import hardness_correlation
+
+    frame = hardness_correlation(work.read("hardness"), _by_source(work, "source_models"), work.read("tasks"))
+    work.write(tables.HARDNESS_CORRELATION, frame)
+    train = frame.filter(pl.col("split") == "train").sort("n_tasks", descending=True)
+    if len(train):
+        work.tell(pearson_r=train["pearson_r"][0], pearson_p=train["pearson_p"][0])
+
+
+def make_label_report(work: Work) -> None:
+    """The page of what the labels alone say."""
+    names = ("tasks", "label_values", "label_counts", "conditional_entropy", "hardness", "label_uncertainty")
+    _write(work, work.home.reports / f"{work.study.name}-labels", {name: work.read(name) for name in names})
+
+
+def make_report(work: Work) -> None:
+    """The page of the whole study."""
+    whole = (
+        "tasks", "label_values", "label_counts", "conditional_entropy", "hardness", "label_uncertainty",
+        "transfer_correlation", "overall_correlation", "best_sources", "target_ranking", "residuals",
+        "hardness_correlation",
+    )  # fmt: skip
+    found = {name: work.read(name) for name in whole}
+    found |= {name: _by_source(work, name) for name in ("source_models", "transfer", "bound")}
+    efficiency = work.home.store.table_path(work.study.name, "sample_efficiency", None)
+    if efficiency.exists():
+        found["sample_efficiency"] = pl.read_parquet(efficiency)
+    _write(work, work.home.reports / work.study.name, found)
+
+
+def _write(work: Work, folder: Path, found: dict[str, pl.DataFrame]) -> None:
+    from assets.reports.facts_of_study import study_facts
+    from assets.reports.publish import write_report
+
+    facts = study_facts(
+        work.study, work.home, work.read("labels"), found.get("source_models"), work.tracked.url
+    )
+    written = write_report(folder, found, facts)
+    with work.file(".json") as path:  # the pages lie with the reports; this stands for them in the store
+        path.write_text(str(written.files), encoding="utf-8")
+    # The date on the page is not part of its content.
+    work.version = content_hash({name: frame.hash_rows().sum() for name, frame in found.items()})
+    work.tracked.artifact(folder, "report")
+    work.tell(page=dg.MetadataValue.path(str(written.index)), files=len(written.files))
+
+
+def _by_source(work: Work, table: str) -> pl.DataFrame:
+    return work.read(table, list(work.study.sources))
+
+
+TRANSFER_CORRELATION = Stage(
+    name="transfer_correlation",
+    description="For every source, Pearson's correlation of H(Y|Z) with the test error of its probes over targets "
+    "(Fig. 2, 3), with intervals, rank correlations, Benjamini-Hochberg, and the baseline H(Y) alone.",
+    make=make_transfer_correlation,
+    after=(CONDITIONAL_ENTROPY, TRANSFER, SOURCE_MODEL),
+    tables=(
+        tables.TRANSFER_CORRELATION,
+        tables.OVERALL_CORRELATION,
+        tables.BEST_SOURCES,
+        tables.TARGET_RANKING,
+        tables.RESIDUALS,
+    ),
+    kinds=frozenset({"scipy", "duckdb"}),
+    pool="duckdb_writer",
+    command="reports",
+)
+
+HARDNESS_CORRELATION = Stage(
+    name="hardness_correlation",
+    description="Hardness H(Z|C) against the test error of the dedicated networks, over tasks (Fig. 6).",
+    make=make_hardness_correlation,
+    after=(HARDNESS, SOURCE_MODEL),
+    tables=(tables.HARDNESS_CORRELATION,),
+    kinds=frozenset({"scipy", "duckdb"}),
+    pool="duckdb_writer",
+    command="reports",
+)
+
+LABEL_REPORT = Stage(
+    name="label_report",
+    description="The page of what the labels alone say: clustered heat map of H(Y|Z), hardness, best sources.",
+    make=make_label_report,
+    after=(LABEL_TABLE, LABEL_COUNTS, CONDITIONAL_ENTROPY, HARDNESS, LABEL_UNCERTAINTY),
+    kinds=frozenset({"plotly", "html"}),
+    command="statistics",
+)
+
+REPORT = Stage(
+    name="report",
+    description="The page of the whole study with its figures and tables (Fig. 2-6, Table 1): estimate against "
+    "measurement, best sources, hardness, where the estimate is wrong.",
+    make=make_report,
+    after=(
+        LABEL_TABLE,
+        LABEL_COUNTS,
+        CONDITIONAL_ENTROPY,
+        HARDNESS,
+        LABEL_UNCERTAINTY,
+        SOURCE_MODEL,
+        TRANSFER,
+        BOUND,
+        TRANSFER_CORRELATION,
+        HARDNESS_CORRELATION,
+    ),
+    kinds=frozenset({"plotly", "html"}),
+    command="reports",
+)

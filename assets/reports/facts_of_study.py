@@ -1,0 +1,96 @@
+"""What the report's page says of how its numbers came about, gathered from the study and the manifests."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import polars as pl
+
+from assets.labels.assets import LABELS
+from assets.models.assets import EMBEDDING, SOURCE_MODEL
+from assets.probes.assets import BOUND, TRANSFER
+from assets.reports.facts import StudyFacts
+from assets.stage import Stage
+from assets.study import Study
+from resources.home import Home
+
+_TIMED: Sequence[Stage] = (LABELS, SOURCE_MODEL, EMBEDDING, TRANSFER, BOUND)
+_LIBRARIES = ("dagster", "duckdb", "mlflow", "numpy", "polars", "scipy", "torch", "torchvision")
+
+
+def study_facts(
+    study: Study, home: Home, labels: pl.DataFrame, models: pl.DataFrame | None, link: str | None
+) -> StudyFacts:
+    """The facts of a study as it stands.
+
+    Args:
+        study: the study.
+        home: the home folder, for the manifests.
+        labels: the label table, for its numbers of rows.
+        models: the source models' table, if any was trained.
+        link: the MLflow run that the page belongs to, if tracked.
+    """
+    settings = study.settings
+    split = labels["split"]
+    devices = models["device"].drop_nulls().unique().sort().to_list() if models is not None else []
+    trained = models is not None
+    recipe: dict[str, object] = {}
+    if trained:
+        recipe = {
+            "network": f"{settings.network.backbone}, {settings.network.head} head",
+            **settings.recipe.model_dump(mode="json"),
+            **{f"probe {key}": value for key, value in settings.probe.model_dump(mode="json").items()},
+        }
+    return StudyFacts(
+        study=study.name,
+        title=study.title,
+        description=settings.description,
+        n_images=len(labels),
+        n_train=int((split == "train").sum()),
+        n_test=int((split == "test").sum()),
+        split_rule=_split_rule(study),
+        seeds=_seeds(study, trained=trained),
+        recipe=recipe,
+        versions={name: version(name) for name in _LIBRARIES},
+        date=datetime.now(UTC).isoformat(timespec="minutes"),
+        device=", ".join(devices),
+        seconds=_seconds(study, home),
+        links={"MLflow run": link} if link else {},
+    )
+
+
+def _split_rule(study: Study) -> str:
+    options = study.settings.dataset.options
+    rules = {
+        "digits": "stratified by digit",
+        "awa2": "stratified by class",
+        "celeba": "official partition: 0 and 1 are train, 2 is test",
+        "cub": "official split",
+    }
+    if rule := rules.get(study.settings.dataset.reader):
+        return rule
+    if options.get("split_column"):
+        return f"column {options['split_column']}"
+    by = options.get("stratify_by") or options.get("group_by")
+    return "by a hash of the image" + (
+        f", {'stratified' if options.get('stratify_by') else 'grouped'} by {by}" if by else ""
+    )
+
+
+def _seeds(study: Study, *, trained: bool) -> dict[str, int]:
+    seeds = {"resampling": study.settings.uncertainty.seed}
+    if "seed" in study.settings.dataset.options:
+        seeds["split"] = int(study.settings.dataset.options["seed"])
+    if trained:
+        seeds["training"] = study.settings.recipe.seed
+    return seeds
+
+
+def _seconds(study: Study, home: Home) -> dict[str, float]:
+    seconds = {}
+    for stage in _TIMED:
+        manifests = [home.store.manifest(study.name, stage.name, p) for p in stage.outputs(study)]
+        taken = [float(m.recorded.get("seconds", 0.0)) for m in manifests if m is not None]
+        if taken:
+            seconds[stage.name] = round(sum(taken), 1)
+    return seconds
