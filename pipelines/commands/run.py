@@ -1,0 +1,92 @@
+"""`transferability run`: bring a study up to date, with progress, and print what it found."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from assets.materialize import progress
+from pipelines.console import Console
+from pipelines.instance import open_instance
+from pipelines.reconcile import Outcome, Request, end_orphans, reconcile
+from pipelines.studies import find_studies
+from pipelines.summary import summary_lines
+from resources.errors import StudyError
+from resources.home import Home
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run; 0 if everything that was asked for stands, 1 if something failed.
+
+    Raises:
+        StudyError: for an unknown study, source or stage.
+    """
+    # Imported here: the code location's module looks for all studies when it is loaded as a whole.
+    import dagster as dg
+
+    from pipelines.definitions import study_definitions
+
+    began = time.monotonic()
+    home = Home.default()
+    study = find_studies(home.folder, home.data).get(options.study)
+    request = Request(options.only, _sources(options.sources, study.sources), options.force)
+    console = Console()
+    with open_instance(home.folder) as instance, _alone(home, study.name, console):
+        if end_orphans(instance):
+            home.tracking.end_orphans(study.name)
+        definitions = dg.Definitions.merge(study_definitions(study), dg.Definitions(resources={"home": home}))
+        token = progress.set(console.hear)
+        try:
+            outcome = reconcile(study, home, definitions, instance, request, console.announce)
+        finally:
+            progress.reset(token)
+            console.close()
+    _print_end(outcome, time.monotonic() - began)
+    for line in summary_lines(study, home):
+        print(line)
+    return 1 if outcome.failed else 0
+
+
+def _sources(text: str | None, known: tuple[str, ...]) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    wanted = tuple(part.strip() for part in text.split(",") if part.strip())
+    for name in wanted:
+        if name not in known:
+            raise StudyError(
+                f"--sources: no source '{name}'; the sources are {', '.join(known[:10])}"
+                f"{', …' if len(known) > 10 else ''}"
+            )
+    return wanted
+
+
+@contextmanager
+def _alone(home: Home, study: str, console: Console) -> Iterator[None]:
+    """Hold a lock on the study; a second run says that it waits, and does."""
+    lock = FileLock(home.folder / f".{study}.run.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        console.say(f"another run of {study} is under way; waiting for it to end")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _print_end(outcome: Outcome, seconds: float) -> None:
+    if outcome.nothing_to_do:
+        print(f"everything is up to date ({seconds:.1f} s)")
+        return
+    print(f"\n{'stage':<24}{'outputs':>8}{'seconds':>10}")
+    for stage, made in outcome.made.items():
+        print(f"{stage:<24}{made:>8}{outcome.seconds.get(stage, 0.0):>10.1f}")
+    inside = sum(outcome.seconds.values())
+    print(f"{'start and bookkeeping':<24}{'':>8}{seconds - inside:>10.1f}")
+    print(f"{'in all':<24}{'':>8}{seconds:>10.1f}")
+    for output, reason in outcome.failed.items():
+        print(f"failed: {output}: {reason}", file=sys.stderr)
