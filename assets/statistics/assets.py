@@ -37,9 +37,8 @@ def make_joint_counts(work: Work) -> None:
 def make_conditional_entropy(work: Work) -> None:
     """H(Y|Z) and what goes with it, from the joint counts."""
     study = work.study
-    splits = work.read("label_counts")["split"].unique(maintain_order=True).to_list()
     frame = conditional_entropy_from_counts(
-        work.read("joint_counts"), splits=splits, sources=study.sources, targets=study.targets
+        work.read("joint_counts"), splits=_splits(work), sources=study.sources, targets=study.targets
     )
     work.write(tables.CONDITIONAL_ENTROPY, frame)
     defined = frame["conditional_entropy"].drop_nulls()
@@ -48,7 +47,7 @@ def make_conditional_entropy(work: Work) -> None:
 
 def make_hardness(work: Work) -> None:
     """H(Z|C) of every task, from its counts."""
-    frame = hardness_from_counts(work.read("label_counts"))
+    frame = hardness_from_counts(work.read("label_counts"), splits=_splits(work), tasks=work.study.tasks)
     work.write(tables.HARDNESS, frame)
     work.tell(median_hardness=frame["hardness"].drop_nulls().median())
 
@@ -66,6 +65,11 @@ def make_label_uncertainty(work: Work) -> None:
         seed=settings.seed,
     )
     work.write(tables.LABEL_UNCERTAINTY, frame)
+
+
+def _splits(work: Work) -> list[str]:
+    """train, test where there is one, and all."""
+    return [*work.read("labels")["split"].unique().sort(descending=True).to_list(), "all"]
 
 
 LABEL_COUNTS = Stage(

@@ -4,13 +4,23 @@ The formulae live in entropy.py; counting labels, in counts.py.
 """
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import polars as pl
 
 from assets.statistics.counts import Int64
 from assets.statistics.entropy import PairSums, entropy, n_jackknife, n_log_n
-from assets.statistics.frames import conditional_entropy_of_sums
+from assets.statistics.frames import NO_LABEL, conditional_entropy_of_sums
+
+HARDNESS_SCHEMA = {
+    "split": pl.String,
+    "task": pl.String,
+    "hardness": pl.Float64,
+    "n": pl.Int64,
+    "n_values": pl.Int32,
+    "undefined_because": pl.String,
+}
 
 
 def conditional_entropy_from_counts(
@@ -34,21 +44,27 @@ def conditional_entropy_from_counts(
     return conditional_entropy_of_sums(tasks, sums, splits, rows, columns)
 
 
-def hardness_from_counts(label_counts: pl.DataFrame) -> pl.DataFrame:
-    """H(Z|C) of every task in nats (Eq. 14): (split, task, hardness, n, n_values), NULL without labels."""
+def hardness_from_counts(
+    label_counts: pl.DataFrame, *, splits: Sequence[str], tasks: Sequence[str]
+) -> pl.DataFrame:
+    """H(Z|C) of every task in nats (Eq. 14), from the counts of its values.
+
+    Args:
+        label_counts: (split, task, value, n).
+        splits: the splits to give, in order.
+        tasks: the tasks to give, in order; one without any label has hardness NULL and n = 0.
+
+    Returns:
+        (split, task, hardness, n, n_values, undefined_because), as `frames.hardness_frame`.
+    """
+    counts = {key: cells["n"].to_numpy() for key, cells in label_counts.group_by("split", "task")}
     rows = []
-    for (split, task), cells in label_counts.group_by("split", "task", maintain_order=True):
-        n = cells["n"].to_numpy().astype(np.int64)
+    for split, task in product(splits, tasks):
+        n = np.asarray(counts.get((split, task), ()), dtype=np.int64)
         total = int(n.sum())
-        rows.append((split, task, float(entropy(n)) if total else None, total, int((n > 0).sum())))
-    schema = {
-        "split": pl.String,
-        "task": pl.String,
-        "hardness": pl.Float64,
-        "n": pl.Int64,
-        "n_values": pl.Int32,
-    }
-    return pl.DataFrame(rows, schema=schema, orient="row")
+        hardness, reason = (float(entropy(n)), None) if total else (None, NO_LABEL)
+        rows.append((split, task, hardness, total, int((n > 0).sum()), reason))
+    return pl.DataFrame(rows, schema=HARDNESS_SCHEMA, orient="row")
 
 
 def _pair_sums(cells: pl.DataFrame, tasks: list[str]) -> PairSums:

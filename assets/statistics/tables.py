@@ -42,8 +42,11 @@ CREATE TABLE conditional_entropy (  -- H(Y|Z) of every pair (Eq. 7) and every ch
     normalised           DOUBLE,            -- H(Y|Z)/H(Y); NULL where H(Y) is 0
     corrected            DOUBLE,            -- H(Y|Z) corrected for the bias of wide sources, nats
     corrected_normalised DOUBLE,            -- The corrected value over H(Y); lists of best sources rank by it
+    corrected_target_entropy DOUBLE,        -- H(Y) corrected in the same way, nats
     n_source_values      BIGINT,            -- Values of Z that occur on these rows
-    near_unique_source   BOOLEAN,           -- Whether Z is nearly a name for each row
+    n_target_values      BIGINT,            -- Values of Y that occur on these rows
+    wide_source          BOOLEAN,           -- Whether Z has more than twice as many values as Y
+    near_unique_source   BOOLEAN,           -- Whether Z has fewer than two rows a value
     equivalent           BOOLEAN,           -- Whether Y and Z determine each other: duplicates and complements
 )
 """
@@ -57,6 +60,7 @@ CREATE TABLE hardness (  -- H(Z|C), the hardness of every task (Eq. 14)
     hardness DOUBLE,            -- H(Z|C) = H(Z), nats; NULL where no label is known
     n        BIGINT  NOT NULL,  -- Rows with a known label
     n_values INTEGER NOT NULL,  -- Values that occur
+    undefined_because VARCHAR,  -- Why hardness is NULL
 )
 """
 )
@@ -71,7 +75,12 @@ CREATE TABLE label_uncertainty (  -- How far the conditional entropy of every pa
     ci_low    DOUBLE,            -- Lower end of the 95 % interval around it, nats
     ci_high   DOUBLE,            -- Upper end
     null_mean DOUBLE,            -- Mean plug-in H(Y|Z) over shuffles of Z: what chance gives, nats
-    null_q95  DOUBLE,            -- Where chance ends: the quantile that 95 % of the shuffles exceed or the like, nats
+    null_q95  DOUBLE,            -- 95 % quantile of the same, nats
+    null_q05  DOUBLE,            -- 5 % quantile: an H(Y|Z) below it is more than chance, nats
+    p_value   DOUBLE,            -- Share of shuffles with as small an H(Y|Z)
+    n         BIGINT,            -- Rows where both labels are known
+    standard_error DOUBLE,       -- Of the corrected value, delta method, nats
+    undefined_because VARCHAR,   -- Why the numbers are NULL
 )
 """
 )
