@@ -12,6 +12,7 @@ from assets.models.assets import EMBEDDING, SOURCE_MODEL
 from assets.probes import checks as probe_checks
 from assets.probes.assets import BOUND, TRANSFER
 from assets.reports.assets import HARDNESS_CORRELATION, LABEL_REPORT, REPORT, TRANSFER_CORRELATION
+from assets.reports.benchmark import benchmark_report
 from assets.stage import Stage
 from assets.statistics import checks as statistics_checks
 from assets.statistics.assets import (
@@ -57,5 +58,4 @@ def study_checks(study: Study) -> list[dg.AssetChecksDefinition]:
 
 def cross_study_assets(studies: Sequence[Study]) -> list[dg.AssetsDefinition]:
     """Assets that look at several studies at once."""
-    del studies
-    return []
+    return [benchmark_report(studies)]

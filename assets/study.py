@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from assets.settings import (
     NetworkSettings,
@@ -183,14 +183,15 @@ def _validated(content: Mapping[str, Any]) -> StudyFile:
 
 
 def _allowed_keys(place: Sequence[str | int]) -> list[str]:
-    model: Any = StudyFile
+    """The keys of the model at a place in the file."""
+    model: type[BaseModel] = StudyFile
     for part in place:
-        field = model.model_fields.get(part) if isinstance(model, type) else None
-        if field is None:  # a key of a mapping such as `networks`
-            continue
-        model = field.annotation
-    # The only mapping of models is `networks`.
-    return list(getattr(model, "model_fields", NetworkSettings.model_fields))
+        field = model.model_fields.get(str(part))
+        if field is None:  # a task's name: `networks` is the only mapping of models
+            return list(NetworkSettings.model_fields)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return list(model.model_fields)
 
 
 def _check_tasks(study: Study) -> None:

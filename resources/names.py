@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 _SAFE_IN_FILES = " !#$&'()+,;=@[]^_`{}~-."  # beyond letters and digits; `%` itself is always encoded
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _LONGEST_FILE_STEM = 180  # bytes; file systems stop at 255, and suffixes follow
-_KEY_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f%\u200e\u200f\u202a-\u202e\u2066-\u2069]|\.\.\.|\[|\]|^\s|\s$")
+_KEY_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f%\u061c\u200e\u200f\u2028-\u202e-\u202e\u2066-\u2069]|\.\.\.|\[|\]|^\s|\s$")
 
 
 def file_stem(name: str) -> str:
@@ -25,7 +25,7 @@ def file_stem(name: str) -> str:
         stem = "".join(f"%{byte:02X}" for byte in stem[:1].encode()) + stem[1:]
         if stem[-1] in ". ":
             stem = stem[:-1] + f"%{ord(stem[-1]):02X}"
-    if len(stem) > _LONGEST_FILE_STEM:
+    if len(stem) >= _LONGEST_FILE_STEM:  # as long as a shortened one is: two names must never meet in one stem
         return stem[: _LONGEST_FILE_STEM - 33] + "~" + hashlib.sha256(name.encode()).hexdigest()[:32]
     return stem
 

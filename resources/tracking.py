@@ -77,14 +77,11 @@ class TrackedRun:
 
     def _send(self) -> None:
         while self._params or self._metrics or self._tags:
-            batch = {
-                "params": self._params[:_PARAMS_PER_CALL],
-                "metrics": self._metrics[:_METRICS_PER_CALL],
-                "tags": self._tags[:_PARAMS_PER_CALL],
-            }
-            for name, entries in batch.items():
-                del getattr(self, f"_{name}")[: len(entries)]
-            self._try("logging", partial(self._client.log_batch, self.run_id, **batch))
+            params, self._params = self._params[:_PARAMS_PER_CALL], self._params[_PARAMS_PER_CALL:]
+            metrics, self._metrics = self._metrics[:_METRICS_PER_CALL], self._metrics[_METRICS_PER_CALL:]
+            tags, self._tags = self._tags[:_PARAMS_PER_CALL], self._tags[_PARAMS_PER_CALL:]
+            log = partial(self._client.log_batch, self.run_id, metrics=metrics, params=params, tags=tags)
+            self._try("logging", log)
         self._sent = time.monotonic()
 
     def _try(self, action: str, call: Callable[[], Any]) -> None:

@@ -1,7 +1,7 @@
 """Stages `transfer` and `bound`: all probes of one source, and Theorem 1 for all its pairs."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,10 @@ from assets.models.assets import EMBEDDING, SOURCE_MODEL, UNTRAINABLE
 from assets.probes import tables
 from assets.stage import Stage
 from resources.store import content_hash
+
+if TYPE_CHECKING:
+    from assets.models.networks import SoftmaxHead
+    from assets.probes.source_head import SourceHead
 
 NO_NETWORK = "the source is constant in train, so it has no network and no embedding"
 
@@ -62,24 +66,41 @@ def make_bound(work: Work) -> None:
     if _untrainable(work):
         work.write(tables.BOUND, _unmeasured_bound(work.task, targets, NO_NETWORK))
         return
-    from assets.models.embedding import load_embedding
-    from assets.models.weights import load_source_model
-    from assets.probes.bound import theorem_1_bound
+    from assets.probes.bound import theorem_1_bound  # torch loads only here
 
-    model = load_source_model(work.path("source_model", ".safetensors", work.task))
     rows = _rows(work, targets)
+    head, classes = _source_head(work)
+    index = np.searchsorted(classes, rows.source)
+    known = (rows.source >= 0) & (classes[np.minimum(index, len(classes) - 1)] == rows.source)
     frame = theorem_1_bound(
-        load_embedding(work.path("embedding", ".safetensors", work.task)),
-        model,
-        rows.source,
+        head,
+        np.where(known, index, -1),
         rows.codes,
         rows.is_train,
         targets=rows.targets,
         n_values=rows.n_values,
-        settings=work.study.settings.probe,
     )
+    probes = work.read("transfer", [work.task]).select("target", "probe_log_likelihood")
+    frame = frame.join(probes, on="target", how="left", maintain_order="left")
     work.write(tables.BOUND, frame.with_columns(pl.lit(work.task).alias("source")))
     work.tell(least_slack=frame["slack"].min(), violations=int(frame["n_violations"].fill_null(0).sum()))
+
+
+def _source_head(work: Work) -> tuple["SourceHead", npt.NDArray[np.int64]]:
+    """p_Z of one source for any rows, recomputed from its head and embedding, and the label code of each logit."""
+    from assets.models.embedding import load_embedding
+    from assets.models.networks import CosFaceHead
+    from assets.models.weights import load_source_model
+    from assets.probes.source_head import CosineHead, LinearHead
+
+    model = load_source_model(work.path("source_model", ".safetensors", work.task))
+    embedding = load_embedding(work.path("embedding", ".safetensors", work.task))
+    if isinstance(model.head, CosFaceHead):
+        head: SourceHead = CosineHead(embedding, model.head.weight.detach(), model.head.scale)
+    else:
+        linear = cast("SoftmaxHead", model.head)
+        head = LinearHead(embedding, linear.weight.detach(), linear.bias.detach())
+    return head, model.classes.numpy()
 
 
 def _probe(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
@@ -101,6 +122,7 @@ def _probe(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
         n_values=rows.n_values,
         settings=work.study.settings.probe,
         device=choose_device(),
+        likelihood_rows=rows.is_train & (rows.source >= 0),
     )
     return result.frame.with_columns(pl.lit(work.task).alias("source"))
 
@@ -123,13 +145,16 @@ def _rows(work: Work, targets: tuple[str, ...]) -> Rows:
 
 
 def _pair_versions(work: Work, targets: tuple[str, ...]) -> dict[str, str]:
-    """What each pair's probe follows from: the embedding, the target's labels, the settings, the code."""
+    """What each pair's probe follows from: embedding, both tasks' labels, settings, code."""
     store, study = work.home.store, work.study
-    embedding = store.manifest(study.name, "embedding", work.task)
+    embedding, source = (store.manifest(study.name, name, work.task) for name in ("embedding", "labels"))
     labels = {target: store.manifest(study.name, "labels", target) for target in targets}
     common: list[Any] = [
-        embedding.data_version if embedding else None, dict(work.identity["settings"]), work.stage.code
-    ]  # fmt: skip
+        embedding.data_version if embedding else None,
+        source.data_version if source else None,
+        dict(work.identity["settings"]),
+        work.stage.code,
+    ]
     return {
         target: content_hash([common, manifest.data_version if manifest else None])[:16]
         for target, manifest in labels.items()
@@ -196,7 +221,7 @@ BOUND = Stage(
     "with the slack computed two ways.",
     make=make_bound,
     partitions="sources",
-    after=(SOURCE_MODEL, EMBEDDING, LABEL_TABLE, PIXELS),
+    after=(SOURCE_MODEL, EMBEDDING, LABEL_TABLE, PIXELS, TRANSFER),
     tables=(tables.BOUND,),
     settings=lambda study, _: study.settings.probe.model_dump(mode="json"),
     kinds=frozenset({"pytorch", "duckdb"}),

@@ -18,6 +18,7 @@ CREATE TABLE transfer (  -- One row a pair: the linear SVM on the source's froze
     objective           DOUBLE,            -- LinearSVC's objective reached, summed over one-vs-rest problems
     gradient_norm       DOUBLE,            -- Its gradient norm, largest over one-vs-rest problems (f - f* ≤ ½‖∇f‖²)
     converged           BOOLEAN,           -- Whether the stated tolerance was reached
+    probe_log_likelihood DOUBLE,           -- l_Y of a logistic probe over train rows with both labels, nats
 )
 """
 )

@@ -1,18 +1,31 @@
 """Stages `transfer_correlation`, `hardness_correlation`, `label_report` and `report`."""
 
+import base64
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
-from assets.labels.assets import LABEL_TABLE
 from assets.materialize import Work
 from assets.models.assets import SOURCE_MODEL
 from assets.probes.assets import BOUND, TRANSFER
 from assets.reports import tables
 from assets.stage import Stage
-from assets.statistics.assets import CONDITIONAL_ENTROPY, HARDNESS, LABEL_COUNTS, LABEL_UNCERTAINTY
+from assets.statistics.assets import CONDITIONAL_ENTROPY, HARDNESS, LABEL_UNCERTAINTY
+from assets.study import Study
+from resources.home import Home
 from resources.store import content_hash
+
+_LABEL_TABLES = (
+    "tasks", "label_values", "label_counts", "conditional_entropy", "hardness", "label_uncertainty",
+)  # fmt: skip
+_WHOLE_TABLES = (
+    "transfer_correlation", "overall_correlation", "best_sources", "target_ranking", "residuals",
+    "hardness_correlation", "sample_efficiency",
+)  # fmt: skip
+_TABLES_BY_SOURCE = ("source_models", "transfer", "bound")
 
 
 def make_transfer_correlation(work: Work) -> None:
@@ -50,27 +63,34 @@ def make_hardness_correlation(work: Work) -> None:
 
 def make_label_report(work: Work) -> None:
     """The page of what the labels alone say."""
-    names = ("tasks", "label_values", "label_counts", "conditional_entropy", "hardness", "label_uncertainty")
-    _write(work, work.home.reports / f"{work.study.name}-labels", {name: work.read(name) for name in names})
+    _write(
+        work, work.home.reports / f"{work.study.name}-labels", _tables(work.study, work.home, _LABEL_TABLES)
+    )
 
 
 def make_report(work: Work) -> None:
     """The page of the whole study."""
-    whole = (
-        "tasks", "label_values", "label_counts", "conditional_entropy", "hardness", "label_uncertainty",
-        "transfer_correlation", "overall_correlation", "best_sources", "target_ranking", "residuals",
-        "hardness_correlation",
-    )  # fmt: skip
-    found = {name: work.read(name) for name in whole}
-    found |= {name: _by_source(work, name) for name in ("source_models", "transfer", "bound")}
-    efficiency = work.home.store.table_path(work.study.name, "sample_efficiency", None)
-    if efficiency.exists():
-        found["sample_efficiency"] = pl.read_parquet(efficiency)
-    _write(work, work.home.reports / work.study.name, found)
+    _write(work, work.home.reports / work.study.name, finished_tables(work.study, work.home))
+
+
+def finished_tables(study: Study, home: Home) -> dict[str, pl.DataFrame]:
+    """All tables that a study's page reads, by name, as far as they are there."""
+    whole = _tables(study, home, (*_LABEL_TABLES, *_WHOLE_TABLES))
+    by_source = {}
+    for name in _TABLES_BY_SOURCE:
+        present = [s for s in study.sources if home.store.table_path(study.name, name, s).exists()]
+        if present:
+            by_source[name] = home.store.read_table(study.name, name, list(present))
+    return whole | by_source
+
+
+def _tables(study: Study, home: Home, names: Sequence[str]) -> dict[str, pl.DataFrame]:
+    present = [name for name in names if home.store.table_path(study.name, name, None).exists()]
+    return {name: home.store.read_table(study.name, name, [None]) for name in present}
 
 
 def _write(work: Work, folder: Path, found: dict[str, pl.DataFrame]) -> None:
-    from assets.reports.facts_of_study import study_facts
+    from assets.reports.facts_of_study import study_facts  # matplotlib and plotly load only here
     from assets.reports.publish import write_report
 
     facts = study_facts(
@@ -78,11 +98,17 @@ def _write(work: Work, folder: Path, found: dict[str, pl.DataFrame]) -> None:
     )
     written = write_report(folder, found, facts)
     with work.file(".json") as path:  # the pages lie with the reports; this stands for them in the store
-        path.write_text(str(written.files), encoding="utf-8")
+        path.write_text(json.dumps(written.files), encoding="utf-8")
     # The date on the page is not part of its content.
-    work.version = content_hash({name: frame.hash_rows().sum() for name, frame in found.items()})
+    work.version = content_hash({name: str(frame.hash_rows().sum()) for name, frame in found.items()})
     work.tracked.artifact(folder, "report")
     work.tell(page=dg.MetadataValue.path(str(written.index)), files=len(written.files))
+    work.tell(**{f"figure {name}": _picture(name, png) for name, png in written.previews.items()})
+
+
+def _picture(name: str, png: bytes) -> dg.MetadataValue[str]:
+    data = base64.b64encode(png).decode()
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{data})")
 
 
 def _by_source(work: Work, table: str) -> pl.DataFrame:
@@ -122,7 +148,7 @@ LABEL_REPORT = Stage(
     name="label_report",
     description="The page of what the labels alone say: clustered heat map of H(Y|Z), hardness, best sources.",
     make=make_label_report,
-    after=(LABEL_TABLE, LABEL_COUNTS, CONDITIONAL_ENTROPY, HARDNESS, LABEL_UNCERTAINTY),
+    after=(CONDITIONAL_ENTROPY, HARDNESS, LABEL_UNCERTAINTY),
     kinds=frozenset({"plotly", "html"}),
     command="statistics",
 )
@@ -132,18 +158,7 @@ REPORT = Stage(
     description="The page of the whole study with its figures and tables (Fig. 2-6, Table 1): estimate against "
     "measurement, best sources, hardness, where the estimate is wrong.",
     make=make_report,
-    after=(
-        LABEL_TABLE,
-        LABEL_COUNTS,
-        CONDITIONAL_ENTROPY,
-        HARDNESS,
-        LABEL_UNCERTAINTY,
-        SOURCE_MODEL,
-        TRANSFER,
-        BOUND,
-        TRANSFER_CORRELATION,
-        HARDNESS_CORRELATION,
-    ),
+    after=(LABEL_REPORT, BOUND, TRANSFER_CORRELATION, HARDNESS_CORRELATION),
     kinds=frozenset({"plotly", "html"}),
     command="reports",
 )

@@ -47,7 +47,9 @@ def _labels(
         raise DataError(
             f"{path}: no column '{split_column}'; the columns are {', '.join(loaded.columns[:12])}"
         )
-    columns = describe_columns(loaded, str(path), image=None, split=split_column)
+    columns = describe_columns(
+        loaded.columns, lambda name: clean(loaded[name], str(path)), image=None, split=split_column
+    )
     found = next((c.name for c in columns if c.kind == "split"), None)
     chosen = _chosen(columns, wanted, path)
     if len(chosen) < 1:
