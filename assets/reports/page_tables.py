@@ -1,0 +1,289 @@
+"""The tables of the page as cells: which columns a reader sees, in which words and units."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from assets.reports.derive import Tables, main_split
+from assets.reports.formatting import (
+    MISSING,
+    Cell,
+    Column,
+    PageTable,
+    interval,
+    note,
+    number,
+    p_value,
+    percent,
+    signed,
+    text,
+    value_cell,
+)
+from assets.reports.summary import points
+from assets.reports.table_one import published_table
+
+Row = Mapping[str, Any]
+NOT_MEASURED = "not measured"
+SHOWN_SOURCES = 3
+
+
+def _source_cell(row: Row | None) -> Cell:
+    """A source with its estimate and, where measured, its test error."""
+    if row is None:
+        return note("no such source")
+    score = row["corrected_normalised"]
+    parts = [
+        f"H(Y|Z) {number(row['conditional_entropy'])}" if score is None else f"{percent(score, 0)} left",
+        *([] if row["test_error"] is None else [f"error {percent(row['test_error'])}"]),
+        *(["near-unique"] if row["near_unique"] else []),
+    ]
+    return Cell(row["source"], row["source"], detail=", ".join(parts))
+
+
+def _error_cell(source: str, error: float) -> Cell:
+    return Cell(source, source, detail=f"error {percent(error)}")
+
+
+def sources_table(tables: Tables) -> PageTable:
+    """For every target: the sources that the labels recommend, what they gave, and what the best gave."""
+    split = main_split(tables)
+    ranked = tables["best_sources"].filter(pl.col("split") == split)
+    rankings = {row["target"]: row for row in _rows(tables["target_ranking"], split)}
+    rows = []
+    for target, part in (
+        (str(name), part) for (name,), part in ranked.group_by("target", maintain_order=True)
+    ):
+        fair = list(
+            part.filter(~pl.col("wide") & ~pl.col("near_unique") & ~pl.col("equivalent")).iter_rows(
+                named=True
+            )
+        )
+        apart = list(part.filter(pl.col("wide") | pl.col("near_unique")).iter_rows(named=True))
+        same = part.filter("equivalent")["source"].to_list()
+        ranking = rankings.get(target, {})
+        best = ranking.get("best_source")
+        dedicated = part["dedicated_error"][0]
+        rows.append([
+            Cell(target, target, detail=f"same as {', '.join(same)}" if same else ""),
+            *(_source_cell(fair[i] if i < len(fair) else None) for i in range(SHOWN_SOURCES)),
+            note(NOT_MEASURED) if best is None else _error_cell(best, ranking["best_error"]),
+            value_cell(ranking.get("regret"), points(ranking.get("regret") or 0.0), NOT_MEASURED),
+            value_cell(dedicated, percent(dedicated), NOT_MEASURED),
+            _source_cell(apart[0]) if apart else Cell("none", ""),
+        ])  # fmt: skip
+    columns = [
+        Column("Target"),
+        Column(
+            "Recommended source",
+            help="ranked by bias-corrected H(Y|Z)/H(Y): the share of the target's entropy left",
+        ),
+        Column("Second"),
+        Column("Third"),
+        Column("Best as measured", help="the source with the least test error, of the same sources"),
+        Column(
+            "Cost of following",
+            numeric=True,
+            help="test error of the recommended source less that of the best",
+        ),
+        Column(
+            "Dedicated error", numeric=True, help="test error of the network trained for the target itself"
+        ),
+        Column(
+            "Best wide source",
+            help="sources with more values than the target say much by their width: set apart",
+        ),
+    ]
+    return PageTable(
+        "sources", "Best sources for each target", columns, rows, limit=12, empty="There are no targets."
+    )
+
+
+def hardness_table(tables: Tables) -> PageTable:
+    """The tasks from the hardest to the easiest, with the dedicated network's error."""
+    split = main_split(tables)
+    models = {row["task"]: row for row in tables["source_models"].iter_rows(named=True)}
+    order = (
+        tables["hardness"].filter(pl.col("split") == split).sort("hardness", descending=True, nulls_last=True)
+    )
+    rows = []
+    for row in order.iter_rows(named=True):
+        model = models.get(row["task"], {})
+        error = model.get("test_error")
+        reason = model.get("undefined_because") or NOT_MEASURED
+        rows.append([
+            text(row["task"]),
+            Cell(f"{row['n_values']}", row["n_values"]),
+            Cell(f"{row['n']:,}", row["n"]),
+            value_cell(row["hardness"], number(row["hardness"], 3), "not defined"),
+            value_cell(error, percent(error), reason),
+        ])  # fmt: skip
+    columns = [
+        Column("Task"),
+        Column("Values", numeric=True),
+        Column("Labelled images", numeric=True),
+        Column("Hardness H(Z), nats", numeric=True, help="entropy of the task's own labels"),
+        Column("Test error", numeric=True, help="of the network trained for this task"),
+    ]
+    return PageTable("hardness", "Tasks from hard to easy", columns, rows)
+
+
+def correlation_table(tables: Tables) -> PageTable:
+    """Every source's correlation with all that qualifies it."""
+    rows = []
+    for row in _rows(tables["transfer_correlation"], main_split(tables)):
+        reason = row["undefined_because"]
+        first = [text(row["source"]), Cell(f"{row['target_values']}", row["target_values"]),
+                 Cell(f"{row['n_targets']}", row["n_targets"])]  # fmt: skip
+        if reason is not None:
+            rows.append([*first, note(f"not defined: {reason}", span=9)])
+            continue
+        rows.append([
+            *first,
+            Cell(number(row["pearson_r"], 3), row["pearson_r"]),
+            Cell(interval(row["ci_low"], row["ci_high"]), row["ci_low"]),
+            Cell(interval(row["bootstrap_low"], row["bootstrap_high"]), row["bootstrap_low"]),
+            Cell(p_value(row["pearson_p"]), row["pearson_p"]),
+            Cell(p_value(row["q_value"]), row["q_value"]),
+            Cell(number(row["spearman_r"]), row["spearman_r"]),
+            Cell(number(row["kendall_tau"]), row["kendall_tau"]),
+            Cell(signed(row["difference"]), row["difference"]),
+            Cell(p_value(row["williams_p"]), row["williams_p"]),
+        ])  # fmt: skip
+    columns = [
+        Column("Source"),
+        Column("Target values", numeric=True, help="targets with this number of values form the group"),
+        Column("Targets", numeric=True),
+        Column("Pearson r", numeric=True, help="of H(Y|Z) with test error, over targets"),
+        Column("95 % (Fisher)", numeric=True),
+        Column("95 % (tasks)", numeric=True, help="bootstrap over tasks, duplicates left out"),
+        Column("p", numeric=True),
+        Column("q", numeric=True, help="Benjamini–Hochberg over sources"),
+        Column("Spearman", numeric=True),
+        Column("Kendall τ", numeric=True),
+        Column("Lead over H(Y)", numeric=True, help="r of H(Y|Z) less r of the target's own entropy"),
+        Column("p of lead", numeric=True, help="Williams' test of two dependent correlations"),
+    ]
+    return PageTable("correlations", "Correlation for every source", columns, rows)
+
+
+def residual_table(tables: Tables, *, top: int = 40) -> PageTable:
+    """The pairs that lie farthest from their source's line."""
+    part = tables["residuals"].filter(pl.col("split") == main_split(tables)).head(top)
+    rows = [
+        [
+            text(row["source"]),
+            text(row["target"]),
+            Cell(number(row["conditional_entropy"], 3), row["conditional_entropy"]),
+            Cell(percent(row["fitted"]), row["fitted"]),
+            Cell(percent(row["test_error"]), row["test_error"]),
+            Cell(signed(100 * row["residual"], 1) + " points", row["residual"]),
+            Cell("worse than expected" if row["residual"] > 0 else "better than expected", row["residual"]),
+        ]
+        for row in part.iter_rows(named=True)
+    ]
+    columns = [
+        Column("Source"),
+        Column("Target"),
+        Column("H(Y|Z), nats", numeric=True),
+        Column("Expected error", numeric=True, help="from the source's regression line"),
+        Column("Measured error", numeric=True),
+        Column("Residual", numeric=True),
+        Column("Transfer was"),
+    ]
+    return PageTable(
+        "residuals", "Pairs that the estimate misses most", columns, rows, 10, "No transfer was measured."
+    )
+
+
+def first_table(rows: pl.DataFrame, source: str) -> PageTable:
+    """Table 1 for one source: every target, the average last."""
+    cells = [
+        [
+            text(row["target"] or "average of all"),
+            value_cell(row["conditional_entropy"], number(row["conditional_entropy"], 3), ""),
+            *(
+                value_cell(row[name], number(row[name], 3), NOT_MEASURED)
+                for name in ("dedicated_accuracy", "transferred_accuracy")
+            ),
+            value_cell(row["difference"], signed(row["difference"], 3), NOT_MEASURED),
+        ]
+        for row in rows.iter_rows(named=True)
+    ]
+    columns = [
+        Column("Target"),
+        Column("CE over all images, nats", numeric=True),
+        Column("Dedicated accuracy", numeric=True),
+        Column("Transferred accuracy", numeric=True),
+        Column("Difference", numeric=True),
+    ]
+    return PageTable(
+        "table-1", f"Table 1: from {source} to every target, most transferable first", columns, cells, 10
+    )
+
+
+def published_page_table(rows: pl.DataFrame) -> PageTable:
+    """The paper's Table 1 with this study's rows below it."""
+    frame = published_table(rows)
+    columns = [Column("Row"), *(Column(name, numeric=True) for name in frame.columns[1:])]
+    cells = [
+        [
+            text(row["row"]),
+            *(value_cell(row[name], number(row[name], 3), MISSING) for name in frame.columns[1:]),
+        ]
+        for row in frame.iter_rows(named=True)
+    ]
+    return PageTable("published", "Table 1 as published, and this study", columns, cells, limit=len(cells))
+
+
+def benchmark_table(studies: Sequence[tuple[str, Tables]]) -> PageTable:
+    """One line a study and number of target values: `overall_correlation` and the hardness correlation."""
+    rows = []
+    for title, tables in studies:
+        hardness = {
+            row["task_values"]: row for row in _rows(tables["hardness_correlation"], main_split(tables))
+        }
+        for row in _rows(tables["overall_correlation"], main_split(tables)):
+            hard = hardness.get(row["target_values"], {}).get("pearson_r")
+            first = [text(title), Cell(f"{row['target_values']}", row["target_values"])]
+            last = value_cell(hard, number(hard), NOT_MEASURED)
+            if row["median_r"] is None:
+                rows.append(
+                    [*first, note(f"not defined: {row['undefined_because'] or MISSING}", span=8), last]
+                )
+                continue
+            rows.append([
+                *first,
+                Cell(f"{row['n_defined']}", row["n_defined"]),
+                Cell(f"{row['n_targets']}", row["n_targets"]),
+                Cell(number(row["median_r"]), row["median_r"],
+                     detail=interval(row["median_r_low"], row["median_r_high"])),
+                Cell(interval(row["min_r"], row["max_r"]), row["min_r"]),
+                Cell(percent(row["share_significant"], 0), row["share_significant"]),
+                Cell(number(row["median_entropy_r"]), row["median_entropy_r"]),
+                Cell(signed(row["median_difference"]), row["median_difference"],
+                     detail=interval(row["median_difference_low"], row["median_difference_high"])),
+                Cell(number(row["within_target_r"]), row["within_target_r"],
+                     detail=interval(row["within_target_r_low"], row["within_target_r_high"])),
+                last,
+            ])  # fmt: skip
+    columns = [
+        Column("Study"),
+        Column("Target values", numeric=True),
+        Column("Sources", numeric=True, help="with a defined correlation"),
+        Column("Targets", numeric=True),
+        Column("Median r", numeric=True, help="of H(Y|Z) with the transfer error; 95 % interval over tasks"),
+        Column("Range", numeric=True),
+        Column("Significant", numeric=True, help="sources with r > 0 and q < 0.05"),
+        Column("r of H(Y) alone", numeric=True, help="median over sources"),
+        Column("Lead", numeric=True, help="median over sources, with its 95 % interval over tasks"),
+        Column("r within targets", numeric=True, help="each target's mean taken out: do the sources rank?"),
+        Column("Hardness r", numeric=True, help="of H(Z) with the dedicated test error"),
+    ]
+    return PageTable(
+        "overall", "Transfer and hardness, study by study", columns, rows, 50, "There are no studies."
+    )
+
+
+def _rows(frame: pl.DataFrame, split: str) -> Iterator[Row]:
+    return frame.filter(pl.col("split") == split).iter_rows(named=True)
