@@ -15,10 +15,6 @@ from assets.statistics.cells import CellTable
 from assets.statistics.counts import Int64, PairCounts
 from assets.statistics.entropy import Estimates, PairSums, entropy, estimates, pair_sums
 
-WIDE_FACTOR = 2
-"""A source with more than this many times the target's values is a `wide_source` of it: lists of best sources show it
-apart, since a column of many values determines much by its width alone."""
-
 NEVER_TOGETHER = "no row of this split has both labels"
 NO_LABEL = "no row of this split has a label"
 
@@ -116,7 +112,7 @@ def conditional_entropy_of_sums(
         "corrected_normalised",
         "n_source_values",
         "n_target_values",
-        (pl.col("n_source_values") > WIDE_FACTOR * pl.col("n_target_values")).alias("wide_source"),
+        (pl.col("n_source_values") > pl.col("n_target_values")).alias("wide_source"),
         ((pl.col("n_source_values") * 2 > pl.col("n")) & (pl.col("n_source_values") > 2)).alias(
             "near_unique_source"
         ),
