@@ -11,6 +11,7 @@ from assets.materialize import stage_asset
 from assets.models.assets import EMBEDDING, SOURCE_MODEL
 from assets.probes import checks as probe_checks
 from assets.probes.assets import BOUND, TRANSFER
+from assets.probes.sample_efficiency import SAMPLE_EFFICIENCY
 from assets.reports.assets import HARDNESS_CORRELATION, LABEL_REPORT, REPORT, TRANSFER_CORRELATION
 from assets.reports.benchmark import benchmark_report
 from assets.stage import Stage
@@ -40,6 +41,7 @@ STAGES: tuple[Stage, ...] = (
     BOUND,
     TRANSFER_CORRELATION,
     HARDNESS_CORRELATION,
+    SAMPLE_EFFICIENCY,
     REPORT,
 )
 

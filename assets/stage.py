@@ -37,6 +37,7 @@ class Stage:
         make: the body for one output.
         partitions: what it is split by; `all` is a single output.
         after: the stages it is made from.
+        beside: single-output stages that it takes in if they are there, without waiting for them.
         code: raised when the same inputs would give another result.
         tables: the warehouse tables it owns.
         settings: the part of the study that its result depends on.
@@ -51,6 +52,7 @@ class Stage:
     make: Callable[["Work"], None]
     partitions: Literal["all", "tasks", "sources"] = "all"
     after: tuple["Stage", ...] = ()
+    beside: tuple["Stage", ...] = ()
     code: str = "1"
     tables: tuple[Table, ...] = ()
     settings: Callable[[Study, str | None], Mapping[str, Any]] = field(default=lambda _study, _partition: {})
@@ -66,7 +68,11 @@ class Stage:
     def code_version(self, study: Study) -> str:
         """Dagster's code version: the code's and that of the settings the stage depends on."""
         every = {str(partition): self.settings(study, partition) for partition in self.outputs(study)}
-        return f"{self.code}-{content_hash(every)[:8]}"
+        return f"{self.code}-{content_hash([every, self._shapes()])[:8]}"
+
+    def _shapes(self) -> dict[str, list[str]]:
+        """The columns of the stage's tables: rows of another shape, by an older version, are made again."""
+        return {table.name: table.shape for table in self.tables}
 
     def inputs(self, study: Study, home: Home, partition: str | None) -> dict[str, Any] | None:
         """Versions of what an output is made from; None while some of it is not there."""
@@ -79,6 +85,9 @@ class Stage:
             if any(manifest is None for manifest in found.values()):
                 return None
             versions[parent.name] = {p: manifest.data_version for p, manifest in found.items() if manifest}
+        for stage in self.beside:
+            if manifest := home.store.manifest(study.name, stage.name, None):
+                versions[stage.name] = {"": manifest.data_version}
         return versions
 
     def identity(
@@ -103,6 +112,7 @@ class Stage:
             "asset": self.name,
             "partition": partition or "",
             "code": self.code,
+            "tables": self._shapes(),
             "settings": dict(self.settings(study, partition)),
             "inputs": inputs,
         }
@@ -126,7 +136,13 @@ class Stage:
     def publish(self, study: Study, home: Home) -> list[str]:
         """Bring the stage's tables in the warehouse in line with its finished outputs; return those that changed."""
         store = home.store
-        finished = [p for p in self.outputs(study) if store.manifest(study.name, self.name, p) is not None]
+        finished = [
+            p
+            for p in self.outputs(study)
+            if (manifest := store.manifest(study.name, self.name, p)) is not None
+            and manifest.identity.get("tables") == self._shapes()
+            and store.holds(manifest)
+        ]
         pieces = {
             table.name: [
                 path for p in finished if (path := store.table_path(study.name, table.name, p)).exists()

@@ -23,7 +23,7 @@ def make_labels(work: Work) -> None:
     with work.file(".parquet") as path:
         column.write_parquet(path, statistics=False)
     work.version = reading.versions[work.task]
-    work.record(state=files_state(work.study))
+    work.record(state=reading.state)
     known = column["value"].drop_nulls()
     work.tell(images=len(column), labelled=len(known), values=known.n_unique())
 

@@ -7,15 +7,17 @@ from importlib.metadata import version
 from assets.labels.versions import label_versions
 from assets.study import Study
 from resources.datasets import Dataset, LabelTable
+from resources.errors import DataError
 from resources.store import content_hash
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A label table and the version of each of its columns."""
+    """A label table, the version of each of its columns, and the files' state just before it was read."""
 
     table: LabelTable
     versions: dict[str, str]
+    state: str
 
 
 def files_state(study: Study) -> str:
@@ -36,11 +38,21 @@ def files_state(study: Study) -> str:
 
 
 def read_labels(study: Study) -> Reading:
-    """The study's labels as they stand now; a second call in one process costs a stat a file."""
-    return _read(study.name, files_state(study), study.dataset)
+    """The study's labels as they stand now; a second call in one process costs a stat a file.
+
+    Raises:
+        DataError: if they cannot be read, or no longer hold a task of the study.
+    """
+    reading = _read(study.name, files_state(study), study.dataset)
+    if lost := [task for task in study.tasks if task not in reading.versions]:
+        raise DataError(
+            f"{study.name}: task '{lost[0]}' is no longer in the labels; bring it back, or reload the study without it"
+        )
+    return reading
 
 
 @lru_cache(maxsize=4)
-def _read(_name: str, _state: str, dataset: Dataset) -> Reading:
+def _read(_name: str, state: str, dataset: Dataset) -> Reading:
+    # The state is taken before reading: should a file change in between, the next look sees another state.
     table = dataset.read()
-    return Reading(table, label_versions(table))
+    return Reading(table, label_versions(table), state)

@@ -1,6 +1,5 @@
 """Stages `transfer` and `bound`: all probes of one source, and Theorem 1 for all its pairs."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -11,6 +10,7 @@ from assets.labels.assets import LABEL_TABLE, PIXELS
 from assets.materialize import Work
 from assets.models.assets import EMBEDDING, SOURCE_MODEL, UNTRAINABLE
 from assets.probes import tables
+from assets.probes.rows_of_study import rows_of_study
 from assets.stage import Stage
 from resources.store import content_hash
 
@@ -19,27 +19,6 @@ if TYPE_CHECKING:
     from assets.probes.source_head import SourceHead
 
 NO_NETWORK = "the source is constant in train, so it has no network and no embedding"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The labels of a study as arrays, in the order of `image_id`.
-
-    Args:
-        codes: (n, T) int32, −1 where unknown; a column a target.
-        targets: the T targets, without the source itself.
-        n_values: (T,) how many values each has.
-        is_train: (n,) bool; rows without a readable image are in neither split.
-        is_test: (n,) bool.
-        source: (n,) int32, the source's own codes.
-    """
-
-    codes: npt.NDArray[np.int32]
-    targets: tuple[str, ...]
-    n_values: tuple[int, ...]
-    is_train: npt.NDArray[np.bool_]
-    is_test: npt.NDArray[np.bool_]
-    source: npt.NDArray[np.int32]
 
 
 def make_transfer(work: Work) -> None:
@@ -68,7 +47,7 @@ def make_bound(work: Work) -> None:
         return
     from assets.probes.bound import theorem_1_bound  # torch loads only here
 
-    rows = _rows(work, targets)
+    rows = rows_of_study(work, targets, work.task)
     head, classes = _source_head(work)
     index = np.searchsorted(classes, rows.source)
     known = (rows.source >= 0) & (classes[np.minimum(index, len(classes) - 1)] == rows.source)
@@ -112,7 +91,7 @@ def _probe(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
 
     path = work.path("embedding", ".safetensors", work.task)
     work.home.store.verified(path, work.study.name, "embedding", work.task)
-    rows = _rows(work, targets)
+    rows = rows_of_study(work, targets, work.task)
     result = probe_targets(
         load_embedding(path),
         rows.codes,
@@ -125,23 +104,6 @@ def _probe(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
         likelihood_rows=rows.is_train & (rows.source >= 0),
     )
     return result.frame.with_columns(pl.lit(work.task).alias("source"))
-
-
-def _rows(work: Work, targets: tuple[str, ...]) -> Rows:
-    from assets.labels.pixels import load_pixel_cache
-
-    labels = work.read("labels")
-    n_values = dict(work.read("tasks").select("task", "n_values").iter_rows())
-    readable = load_pixel_cache(work.path("pixels", ".npy")).readable
-    known = labels.select(pl.col(*targets, work.task).fill_null(-1).cast(pl.Int32))
-    return Rows(
-        codes=known.select(targets).to_numpy(),
-        targets=targets,
-        n_values=tuple(n_values[target] for target in targets),
-        is_train=(labels["split"] == "train").to_numpy() & readable,
-        is_test=(labels["split"] == "test").to_numpy() & readable,
-        source=known[work.task].to_numpy(),
-    )
 
 
 def _pair_versions(work: Work, targets: tuple[str, ...]) -> dict[str, str]:

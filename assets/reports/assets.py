@@ -11,6 +11,7 @@ import polars as pl
 from assets.materialize import Work
 from assets.models.assets import SOURCE_MODEL
 from assets.probes.assets import BOUND, TRANSFER
+from assets.probes.sample_efficiency import SAMPLE_EFFICIENCY
 from assets.reports import tables
 from assets.stage import Stage
 from assets.statistics.assets import CONDITIONAL_ENTROPY, HARDNESS, LABEL_UNCERTAINTY
@@ -159,6 +160,7 @@ REPORT = Stage(
     "measurement, best sources, hardness, where the estimate is wrong.",
     make=make_report,
     after=(LABEL_REPORT, BOUND, TRANSFER_CORRELATION, HARDNESS_CORRELATION),
+    beside=(SAMPLE_EFFICIENCY,),
     kinds=frozenset({"plotly", "html"}),
     command="reports",
 )

@@ -1,0 +1,48 @@
+"""The labels that probes need, as arrays; rows without a readable image are in neither split."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from assets.materialize import Work
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The labels of a study as arrays, in the order of `image_id`.
+
+    Args:
+        codes: (n, T) int32, −1 where unknown; a column a target.
+        targets: the T targets, without the source itself.
+        n_values: (T,) how many values each has.
+        is_train: (n,) bool; rows without a readable image are in neither split.
+        is_test: (n,) bool.
+        source: (n,) int32, the source's own codes.
+    """
+
+    codes: npt.NDArray[np.int32]
+    targets: tuple[str, ...]
+    n_values: tuple[int, ...]
+    is_train: npt.NDArray[np.bool_]
+    is_test: npt.NDArray[np.bool_]
+    source: npt.NDArray[np.int32]
+
+
+def rows_of_study(work: Work, targets: tuple[str, ...], source: str) -> Rows:
+    """Read the labels of some targets and of one source, with the rows that can be used."""
+    from assets.labels.pixels import load_pixel_cache
+
+    labels = work.read("labels")
+    n_values = dict(work.read("tasks").select("task", "n_values").iter_rows())
+    readable = load_pixel_cache(work.path("pixels", ".npy")).readable
+    known = labels.select(pl.col(*dict.fromkeys([*targets, source])).fill_null(-1).cast(pl.Int32))
+    return Rows(
+        codes=known.select(targets).to_numpy(),
+        targets=targets,
+        n_values=tuple(n_values[target] for target in targets),
+        is_train=(labels["split"] == "train").to_numpy() & readable,
+        is_test=(labels["split"] == "test").to_numpy() & readable,
+        source=known[source].to_numpy(),
+    )
