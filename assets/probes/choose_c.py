@@ -1,0 +1,62 @@
+"""C chosen from a grid on a validation part of the training rows, the same part for every source; no final fit."""
+
+import numpy as np
+
+from assets.probes.fitting import Fit
+from assets.probes.linear_svm import fit_linear_svms
+from assets.probes.one_vs_rest import one_vs_rest
+from assets.settings import ProbeSettings
+
+VALIDATION_SHARE = 0.2
+_GRID_TOLERANCE = 1e-4
+
+
+def choose_c(
+    embedding: np.ndarray,
+    codes: np.ndarray,
+    settings: ProbeSettings,
+    *,
+    device: str | None = None,
+    seed: int = 0,
+) -> tuple[np.ndarray, float]:
+    """The C of every target: the study's, or the grid's with the least validation error, the smallest on a tie.
+
+    Args:
+        embedding: (n, d) float32, standardised training rows.
+        codes: (n, T) integers, negative = missing.
+        settings: `c`, `c_grid` and the memory bound.
+        device: where to solve.
+        seed: of the random fifth that validates.
+
+    Returns:
+        C (T,) and the passes over the embedding that choosing it took. A target without a known validation label keeps
+        the study's C.
+    """
+    chosen = np.full(codes.shape[1], settings.c)
+    grid = sorted(set(settings.c_grid))
+    held_out = np.random.default_rng(seed).permutation(len(codes))[: int(VALIDATION_SHARE * len(codes))]
+    if not grid or len(held_out) == 0:
+        return chosen, 0.0
+    fitted = np.setdiff1d(np.arange(len(codes)), held_out)
+    problems = one_vs_rest(codes[fitted])
+    x, x_held_out = embedding[fitted], embedding[np.sort(held_out)]
+    best = np.full(codes.shape[1], np.inf)
+    fit: Fit | None = None
+    products = 0.0
+    for c in grid:
+        fit = fit_linear_svms(
+            x,
+            problems.labels,
+            C=c,
+            tol=max(settings.tolerance, _GRID_TOLERANCE),
+            device=device,
+            memory_gb=settings.memory_gb,
+            start=None if fit is None else fit.weights,
+        )
+        products += fit.products
+        for target, error in enumerate(
+            problems.errors(fit.decide(x_held_out, device), codes[np.sort(held_out)])
+        ):
+            if error is not None and error < best[target]:
+                best[target], chosen[target] = error, c
+    return chosen, products

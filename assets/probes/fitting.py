@@ -1,0 +1,136 @@
+"""From labels to fitted weights: signs, constant targets, groups that fit the memory; no loss of its own."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from assets.probes.losses import Loss
+from assets.probes.newton import Minimum, Problem, evaluate, minimise
+from assets.probes.rows import ArrayLike, Rows, Work, as_tensor
+from resources.errors import DataError
+
+_BYTES_PER_LABEL = (
+    48  # decisions, steps and curvatures of one row and target, with the copies made while packing
+)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Probes of T binary targets over one embedding.
+
+    Attributes:
+        coef: (d, T) float64.
+        intercept: (T,) float64.
+        objective: (T,) float64, the loss's objective at the weights, computed in float64.
+        gradient_norm: (T,) float64, Euclidean norm of the objective's gradient, computed in float64.
+        converged: (T,) bool, ½‖gradient‖² ≤ tol · objective; for a loss whose intercept is penalised this bounds the
+            distance from the optimum, since the objective is 1-strongly convex.
+        constant: (T,) bool, fewer than two classes among the known labels: zero weights, and an intercept of +1, -1, or
+            0 where no label is known.
+        iterations: Newton steps of the slowest target.
+        products: passes over the embedding, in products with one column a target.
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    objective: np.ndarray
+    gradient_norm: np.ndarray
+    converged: np.ndarray
+    constant: np.ndarray
+    iterations: int
+    products: float
+
+    @property
+    def weights(self) -> Tensor:
+        """(d + 1, T): the coefficients with the intercept below, as the solver takes them to start from."""
+        return torch.from_numpy(np.vstack([self.coef, self.intercept]))
+
+    def decide(self, embedding: ArrayLike, device: str | torch.device | None = None) -> np.ndarray:
+        """Decision values w·x + b, (n, T) float32, for an embedding (n, d)."""
+        rows = Rows(as_tensor(embedding), torch.device(device or "cpu"))
+        out: np.ndarray = rows.decide(self.weights.to(rows.device)).cpu().numpy()
+        return out
+
+
+def fit_binary(
+    embedding: ArrayLike,
+    labels: ArrayLike,
+    c: float | ArrayLike,
+    loss: Loss,
+    *,
+    tol: float,
+    device: str | torch.device | None,
+    memory_gb: float,
+    start: Tensor | None,
+) -> Fit:
+    """Fit every column of `labels`; see `fit_linear_svms` for the arguments."""
+    place = torch.device(device or "cpu")
+    x, y = as_tensor(embedding), as_tensor(labels)
+    _check(x, y)
+    n, n_targets = y.shape
+    penalty = torch.as_tensor(c, dtype=torch.float64).expand(n_targets).to(place)
+    if not bool((penalty > 0).all()):
+        raise DataError("C must be positive for every target")
+    known, positive = (y >= 0).sum(0), (y == 1).sum(0)
+    constant = ((positive == 0) | (positive == known)).to(place)
+    weights = torch.zeros(x.shape[1] + 1, n_targets, dtype=torch.float64, device=place)
+    weights[-1] = torch.where(positive > 0, 1.0, -1.0).to(place) * (known > 0).to(place)
+    work, size = Work(), max(1, int(memory_gb * 1e9 / (_BYTES_PER_LABEL * max(n, 1))))
+    result = Minimum(weights, torch.zeros_like(penalty), torch.zeros_like(penalty), 0)
+    for varied in (False, True):
+        for group in torch.split((constant != varied).nonzero()[:, 0], size):
+            rows = Rows(x, place, work=work)
+            problem = Problem(rows, _signs(y, group, place), penalty[group], loss)
+            if varied:
+                begun = None if start is None else start[:, group.to(start.device)].to(place)
+                part = minimise(problem, tol=tol, start=begun)
+            else:
+                part = Minimum(weights[:, group], *evaluate(problem, weights[:, group]), 0)
+            result = _put(result, group, part)
+    return _fit(result, constant, tol, work.columns / max(n_targets, 1))
+
+
+def _check(x: Tensor, y: Tensor) -> None:
+    if x.ndim != 2 or y.ndim != 2 or x.shape[0] != y.shape[0]:
+        raise DataError(
+            f"embedding {tuple(x.shape)} and labels {tuple(y.shape)} must be (n, d) and (n, T) with the same n"
+        )
+    if x.is_floating_point() and x.dtype == torch.float32:
+        return
+    raise DataError(f"the embedding is {x.dtype}; convert it to float32")
+
+
+def _signs(y: Tensor, group: Tensor, device: torch.device) -> Tensor:
+    part = y[:, group.to(y.device)]
+    if bool((part > 1).any()):
+        raise DataError(
+            "labels must be 0 or 1, or negative where missing; split a multi-class target one-vs-rest"
+        )
+    return torch.where(part < 0, 0, 2 * part.to(torch.int8) - 1).to(device, torch.int8)
+
+
+def _put(result: Minimum, group: Tensor, part: Minimum) -> Minimum:
+    result.weights[:, group] = part.weights
+    result.objective[group] = part.objective
+    result.gradient_norm[group] = part.gradient_norm
+    return Minimum(
+        result.weights, result.objective, result.gradient_norm, max(result.iterations, part.iterations)
+    )
+
+
+def _fit(result: Minimum, constant: Tensor, tol: float, products: float) -> Fit:
+    weights = result.weights.cpu().numpy()
+    objective, norm = result.objective.cpu().numpy(), result.gradient_norm.cpu().numpy()
+    marked = constant.cpu().numpy()
+    return Fit(
+        coef=weights[:-1],
+        intercept=weights[-1],
+        objective=objective,
+        gradient_norm=norm,
+        converged=(0.5 * norm**2 <= tol * objective) | marked,
+        constant=marked,
+        iterations=result.iterations,
+        products=products,
+    )

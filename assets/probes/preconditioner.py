@@ -1,0 +1,89 @@
+"""Approximate inverses of all targets' Hessians, which decide how many products the solver needs; not the solver.
+
+One eigendecomposition of the rows' second moments serves every target at first. A target whose support vectors look
+unlike the rows at large (it shows by slow conjugate gradients) is given a factor of its own, once the products spent on
+it would have paid for one.
+"""
+
+import torch
+from torch import Tensor
+
+from assets.probes.own_hessian import SAMPLES_PER_DIMENSION, Factor, PrimalFactor, factorise
+from assets.probes.rows import Rows
+
+_SHARED_ROWS_PER_DIMENSION = 64  # all rows of most studies: then the first step from zero is exact
+_LARGE_CHANGE = 0.15
+_PATIENCE = 0.3  # share of a factor's price that a target spends on products before it is given one
+
+
+class Preconditioner:
+    """P ≈ I + C·X̃ᵀDX̃ for every target, and P⁻¹ applied to a batch of vectors.
+
+    Args:
+        rows: the embedding.
+        n_targets: number of targets, T.
+    """
+
+    def __init__(self, rows: Rows, n_targets: int) -> None:
+        self.rows = rows
+        moments, size = shared_moments(rows)
+        self.moments = moments if size == rows.n else None
+        eigenvalues, basis = torch.linalg.eigh(moments / max(size, 1))
+        self.eigenvalues, self.basis = eigenvalues.clamp_min(0), basis.to(rows.dtype)
+        self.scale = torch.zeros(n_targets, dtype=torch.float64, device=rows.device)
+        self.factors: dict[int, Factor] = {}
+        self.spent = [0] * n_targets
+
+    def rescale(self, targets: Tensor, c: Tensor, curvature: Tensor) -> None:
+        """Follow the targets' curvature: the shared form by its sum, a factor by its rows; give factors where due."""
+        self.scale[targets] = c * curvature.sum(0, dtype=torch.float64)
+        support = (curvature > 0).sum(0).tolist()
+        for column, target in enumerate(targets.tolist()):
+            before = self.factors.get(target)
+            if _outdated(before, support[column]) or self.spent[target] > _PATIENCE * self.price(
+                support[column]
+            ):
+                own = curvature[:, column].float()
+                self.factors[target] = factorise(self.rows, own, float(c[column]), before, self.moments)
+                self.spent[target] = 0
+
+    def price(self, support: int) -> float:
+        """What a target's own factor costs, in steps of conjugate gradients on that target."""
+        d = self.rows.d + 1
+        exact = support if self.moments is None else min(support, self.rows.n - support)
+        rows = min(exact, SAMPLES_PER_DIMENSION * d)
+        return (rows * min(rows, d) + min(rows, d) ** 2) / (2 * max(self.rows.n, 1))
+
+    def solve(self, vectors: Tensor, targets: Tensor) -> Tensor:
+        """P⁻¹ V, (d + 1, k) for the k targets named."""
+        out = torch.empty_like(vectors)
+        names = targets.tolist()
+        shared = [column for column, target in enumerate(names) if target not in self.factors]
+        if shared:
+            shrunk = (1 + self.scale[targets[shared]] * self.eigenvalues[:, None]).to(self.basis.dtype)
+            turned = self.basis.T @ vectors[:, shared].to(self.basis.dtype)
+            out[:, shared] = (self.basis @ (turned / shrunk)).to(vectors.dtype)
+        for column, target in enumerate(names):
+            if target in self.factors:
+                out[:, column] = self.factors[target].solve(vectors[:, column])
+        return out
+
+
+def _outdated(factor: Factor | None, support: int) -> bool:
+    """Whether a factor is worth following: an exact one always (it is cheap), a sampled one after a large change."""
+    if not isinstance(factor, PrimalFactor) or factor.curvature is not None:
+        return factor is not None
+    return abs(support - factor.support) > _LARGE_CHANGE * factor.support
+
+
+def shared_moments(rows: Rows) -> tuple[Tensor, int]:
+    """X̃ᵀX̃, (d + 1, d + 1) float64, over rows at equal distances, and their number: all rows up to 64 a dimension."""
+    size = min(rows.n, _SHARED_ROWS_PER_DIMENSION * (rows.d + 1))
+    every = (
+        torch.linspace(0, max(rows.n - 1, 0), size, dtype=torch.float64, device=rows.device).round().long()
+    )
+    moments = torch.zeros(rows.d + 1, rows.d + 1, dtype=torch.float64, device=rows.device)
+    for start in range(0, size, rows.block_rows):
+        x = rows.take(every[start : start + rows.block_rows])
+        moments += x.T @ x
+    return moments, size

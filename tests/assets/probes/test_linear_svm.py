@@ -1,0 +1,88 @@
+"""The batched SVMs are LinearSVC's: objective, gradient, coefficients, predictions; and say so where they are not."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.svm import LinearSVC
+
+from assets.probes.linear_svm import fit_linear_svms
+from resources.errors import DataError
+
+
+def _objective(x, labels, w, b, c=1.0) -> tuple[float, float]:
+    """LinearSVC's objective and its gradient's norm, written out in float64."""
+    known = labels >= 0
+    x, y = x[known].astype(np.float64), 2.0 * labels[known] - 1
+    violation = np.maximum(0, 1 - y * (x @ w + b))
+    pull = -2 * c * violation * y
+    gradient = np.concatenate([w + x.T @ pull, [b + pull.sum()]])
+    return 0.5 * w @ w + 0.5 * b * b + c * (violation**2).sum(), float(np.linalg.norm(gradient))
+
+
+def _check_against_linear_svc(x, labels, fit, c, train, rtol=1e-6) -> None:
+    for t in range(labels.shape[1]):
+        known = train & (labels[:, t] >= 0)
+        svc = LinearSVC(C=c, dual=False, tol=1e-6, max_iter=3000).fit(x[known], labels[known, t])
+        theirs = _objective(
+            x[known], labels[known, t], svc.coef_[0].astype(np.float64), float(svc.intercept_[0]), c
+        )[0]
+        ours, norm = _objective(x[known], labels[known, t], fit.coef[:, t], fit.intercept[t], c)
+        assert ours == pytest.approx(fit.objective[t], rel=1e-9)
+        assert norm == pytest.approx(fit.gradient_norm[t], rel=1e-3, abs=1e-9)
+        assert ours <= theirs * (1 + rtol)
+        assert ours - 0.5 * norm**2 <= theirs * (1 + 1e-12)
+        np.testing.assert_allclose(fit.coef[:, t], svc.coef_[0], atol=2e-3 * np.abs(svc.coef_).max())
+        assert ((fit.decide(x[~train])[:, t] > 0) != svc.predict(x[~train])).sum() <= 1
+    again = fit_linear_svms(x, labels, C=c, start=fit.weights)
+    assert again.products < 0.5 * fit.products
+    np.testing.assert_allclose(again.objective, fit.objective, rtol=1e-6)
+
+
+def test_memory_maps_and_tensors_are_taken_as_they_are(narrow_digits, tmp_path) -> None:
+    x, labels = narrow_digits.embedding, narrow_digits.labels
+    np.save(tmp_path / "x.npy", x)
+    mapped = fit_linear_svms(np.load(tmp_path / "x.npy", mmap_mode="r"), labels)
+    tensors = fit_linear_svms(torch.from_numpy(x), torch.from_numpy(labels.astype(np.int64)))
+    np.testing.assert_array_equal(mapped.coef, tensors.coef)
+
+
+def test_a_single_class_is_predicted_and_marked(narrow_digits) -> None:
+    x = narrow_digits.embedding
+    labels = np.stack(
+        [np.ones(len(x)), np.zeros(len(x)), np.full(len(x), -1), narrow_digits.labels[:, 0]], axis=1
+    )
+    labels[:5, 0] = -1
+    fit = fit_linear_svms(x, labels.astype(np.int8))
+    assert fit.constant.tolist() == [True, True, True, False]
+    assert fit.intercept[:3].tolist() == [1, -1, 0]
+    assert not fit.coef[:, :3].any()
+    assert np.isfinite(fit.objective).all()
+    assert fit_linear_svms(x, np.zeros((len(x), 0), np.int8)).coef.shape == (x.shape[1], 0)
+
+
+@given(st.integers(0, 10_000), st.integers(3, 60), st.integers(1, 12), st.floats(-3, 3))
+@settings(max_examples=25, deadline=None)
+def test_any_small_problem_is_certified_or_said_not_to_be(seed, n, d, log_c) -> None:
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=(n, d)) * rng.lognormal(sigma=2, size=d)).astype(np.float32)
+    labels = rng.integers(-1, 2, (n, 3)).astype(np.int8)
+    fit = fit_linear_svms(x, labels, C=10.0**log_c)
+    for t in np.flatnonzero(~fit.constant):
+        objective, norm = _objective(x, labels[:, t], fit.coef[:, t], fit.intercept[t], 10.0**log_c)
+        assert fit.converged[t] == (0.5 * fit.gradient_norm[t] ** 2 <= 1e-7 * fit.objective[t])
+        assert norm == pytest.approx(fit.gradient_norm[t], rel=1e-3, abs=1e-7)
+        assert objective <= 10.0**log_c * (labels[:, t] >= 0).sum() * (1 + 1e-9)
+
+
+def test_mistakes_are_named(narrow_digits) -> None:
+    x, labels = narrow_digits.embedding, narrow_digits.labels
+    with pytest.raises(DataError, match="float32"):
+        fit_linear_svms(x.astype(np.float64), labels)
+    with pytest.raises(DataError, match="same n"):
+        fit_linear_svms(x[:10], labels)
+    with pytest.raises(DataError, match="one-vs-rest"):
+        fit_linear_svms(x, narrow_digits.digit[:, None])
+    with pytest.raises(DataError, match="C must"):
+        fit_linear_svms(x, labels, C=0.0)
