@@ -12,6 +12,7 @@ SAMPLES_PER_DIMENSION = 20
 """Most rows multiplied for one Hessian, per dimension; beyond, evenly spread rows leave a condition number near 2.5."""
 
 _DUAL_SHARE = 0.6  # below this many support rows a dimension, their Gram matrix is the smaller system
+_FEW_ROWS = 6  # as many steps of conjugate gradients make up for them, for less than a new factor costs
 _ROUNDING = 1e-6  # of float32 products: what they lose must not look like negative curvature
 
 
@@ -50,6 +51,7 @@ class DualFactor:
 
     support: Tensor
     lower: Tensor
+    curvature: Tensor
 
     def solve(self, vector: Tensor) -> Tensor:
         """See `Factor`."""
@@ -78,8 +80,21 @@ def spread_sample(weight: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return chosen, (cumulated[-1] / size).expand(size)
 
 
+@dataclass(frozen=True)
+class SharedProducts:
+    """Products of the embedding with itself that spare every target its own; None where they would cost too much.
+
+    Attributes:
+        moments: X̃ᵀX̃ over all rows, (d + 1, d + 1) float64.
+        kernel: X̃X̃ᵀ, (n, n) float32.
+    """
+
+    moments: Tensor | None = None
+    kernel: Tensor | None = None
+
+
 def factorise(
-    rows: Rows, curvature: Tensor, c: float, before: Factor | None, moments: Tensor | None
+    rows: Rows, curvature: Tensor, c: float, before: Factor | None, shared: SharedProducts
 ) -> Factor:
     """The factor of a target's Hessian at its present curvature, from as few rows as will do.
 
@@ -88,22 +103,26 @@ def factorise(
         curvature: (n,) D, not negative.
         c: the target's C.
         before: its factor so far; where few rows have changed since, only those are multiplied.
-        moments: (d + 1, d + 1) float64 X̃ᵀX̃ over all rows, if known: then the rows outside the support will do, too.
+        shared: with the moments of all rows, the rows outside the support will do, too.
     """
     size = SAMPLES_PER_DIMENSION * (rows.d + 1)
     support = int((curvature > 0).sum())
+    if isinstance(before, DualFactor) and int((curvature != before.curvature).sum()) <= _FEW_ROWS:
+        return before
     if support <= _DUAL_SHARE * rows.d:
-        return _dual(rows, curvature, c)
+        return _dual(rows, curvature, c, shared.kernel)
     best, base = support, torch.zeros_like(curvature)
     hessian = torch.eye(rows.d + 1, dtype=torch.float64, device=rows.device)
     if isinstance(before, PrimalFactor) and before.curvature is not None:
         changed = int((curvature != before.curvature).sum())
+        if changed <= _FEW_ROWS:
+            return before
         if changed < best:
             best, base, hessian = changed, before.curvature, before.hessian
     top = float(curvature.max())
     outside = int((curvature != top).sum())
-    if moments is not None and outside < best:
-        best, base, hessian = outside, torch.full_like(curvature, top), hessian.new_tensor(c * top) * moments
+    if shared.moments is not None and outside < best:
+        best, base, hessian = outside, torch.full_like(curvature, top), c * top * shared.moments
         hessian.diagonal().add_(1)
     if best > size:
         chosen, weight = spread_sample(curvature, size)
@@ -115,12 +134,17 @@ def factorise(
     )
 
 
-def _dual(rows: Rows, curvature: Tensor, c: float) -> DualFactor:
+def _dual(rows: Rows, curvature: Tensor, c: float, kernel: Tensor | None) -> DualFactor:
     chosen = curvature.nonzero()[:, 0]
-    support = rows.take(chosen).double() * (c * curvature[chosen].double()).sqrt()[:, None]
-    gram = support @ support.T
-    gram.diagonal().add_(1)
-    return DualFactor(support, torch.linalg.cholesky(gram))
+    root = (c * curvature[chosen].double()).sqrt()
+    support = rows.take(chosen).double() * root[:, None]
+    known = None if kernel is None else kernel[chosen][:, chosen].double()
+    gram = support @ support.T if known is None else known * root * root[:, None]
+    gram.diagonal().mul_(1 + _ROUNDING).add_(1)
+    lower, failed = torch.linalg.cholesky_ex(gram)
+    if bool(failed):
+        lower = torch.diag(gram.abs().sum(1).sqrt())
+    return DualFactor(support, lower, curvature.clone())
 
 
 def _add_moments(rows: Rows, hessian: Tensor, chosen: Tensor, weight: Tensor) -> Tensor:
@@ -132,9 +156,12 @@ def _add_moments(rows: Rows, hessian: Tensor, chosen: Tensor, weight: Tensor) ->
 
 
 def _primal(rows: Rows, hessian: Tensor, curvature: Tensor | None, support: int) -> PrimalFactor:
-    raised = hessian.clone()
-    raised.diagonal().mul_(1 + _ROUNDING)
-    lower, failed = torch.linalg.cholesky_ex(raised)
-    if bool(failed):
-        lower = torch.diag(raised.diagonal().clamp_min(1).sqrt())
-    return PrimalFactor(hessian, curvature, lower.to(rows.dtype), support)
+    for dtype in (rows.dtype, torch.float64):
+        raised = hessian.to(dtype, copy=True)
+        raised.diagonal().mul_(1 + _ROUNDING)
+        lower, failed = torch.linalg.cholesky_ex(raised)
+        if not bool(failed):
+            return PrimalFactor(hessian, curvature, lower.to(rows.dtype), support)
+    return PrimalFactor(
+        hessian, curvature, torch.diag(hessian.diagonal().clamp_min(1).sqrt()).to(rows.dtype), support
+    )

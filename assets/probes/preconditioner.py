@@ -8,11 +8,13 @@ it would have paid for one.
 import torch
 from torch import Tensor
 
-from assets.probes.own_hessian import SAMPLES_PER_DIMENSION, Factor, PrimalFactor, factorise
+from assets.probes.own_hessian import SAMPLES_PER_DIMENSION, Factor, PrimalFactor, SharedProducts, factorise
 from assets.probes.rows import Rows
 
 _SHARED_ROWS_PER_DIMENSION = 64  # all rows of most studies: then the first step from zero is exact
+_KERNEL_ROWS_PER_DIMENSION = 4
 _LARGE_CHANGE = 0.15
+_SLOW = 5  # steps of conjugate gradients for one Newton step; what takes fewer needs no factor
 _PATIENCE = 0.3  # share of a factor's price that a target spends on products before it is given one
 
 
@@ -27,30 +29,40 @@ class Preconditioner:
     def __init__(self, rows: Rows, n_targets: int) -> None:
         self.rows = rows
         moments, size = shared_moments(rows)
-        self.moments = moments if size == rows.n else None
+        self.shared = SharedProducts(moments if size == rows.n else None)
         eigenvalues, basis = torch.linalg.eigh(moments / max(size, 1))
         self.eigenvalues, self.basis = eigenvalues.clamp_min(0), basis.to(rows.dtype)
         self.scale = torch.zeros(n_targets, dtype=torch.float64, device=rows.device)
         self.factors: dict[int, Factor] = {}
         self.spent = [0] * n_targets
+        self._before = [0] * n_targets
 
     def rescale(self, targets: Tensor, c: Tensor, curvature: Tensor) -> None:
         """Follow the targets' curvature: the shared form by its sum, a factor by its rows; give factors where due."""
         self.scale[targets] = c * curvature.sum(0, dtype=torch.float64)
         support = (curvature > 0).sum(0).tolist()
         for column, target in enumerate(targets.tolist()):
-            before = self.factors.get(target)
-            if _outdated(before, support[column]) or self.spent[target] > _PATIENCE * self.price(
-                support[column]
-            ):
+            before, spent = self.factors.get(target), self.spent[target]
+            slow = spent - self._before[target] >= _SLOW and spent > _PATIENCE * self.price(support[column])
+            if slow or _outdated(before, support[column]):
                 own = curvature[:, column].float()
-                self.factors[target] = factorise(self.rows, own, float(c[column]), before, self.moments)
+                self.factors[target] = factorise(
+                    self.rows, own, float(c[column]), before, self._shared_products()
+                )
                 self.spent[target] = 0
+            self._before[target] = self.spent[target]
+
+    def _shared_products(self) -> SharedProducts:
+        """The products that factors share; few rows are multiplied with each other once, when first asked for."""
+        if self.shared.kernel is None and self.rows.n <= _KERNEL_ROWS_PER_DIMENSION * self.rows.d:
+            x = self.rows.take(torch.arange(self.rows.n, device=self.rows.device))
+            self.shared = SharedProducts(self.shared.moments, x @ x.T)
+        return self.shared
 
     def price(self, support: int) -> float:
         """What a target's own factor costs, in steps of conjugate gradients on that target."""
         d = self.rows.d + 1
-        exact = support if self.moments is None else min(support, self.rows.n - support)
+        exact = support if self.shared.moments is None else min(support, self.rows.n - support)
         rows = min(exact, SAMPLES_PER_DIMENSION * d)
         return (rows * min(rows, d) + min(rows, d) ** 2) / (2 * max(self.rows.n, 1))
 

@@ -26,7 +26,7 @@ def study():
 
 
 def test_one_row_a_size_and_seed_the_same_each_time(study):
-    curve = dedicated_learning_curve(*study, TINY, SMALL, [16, 4], [0, 1], device="cpu")
+    curve = dedicated_learning_curve(*study, TINY, SMALL, [4, 16], [0, 1], device="cpu")
     assert dict(curve.schema) == SCHEMA
     assert curve.select("n_train", "seed").rows() == [(4, 0), (16, 0), (4, 1), (16, 1)]
     assert curve["test_accuracy"].is_between(0, 1).all()

@@ -35,6 +35,68 @@ def _check_against_linear_svc(x, labels, fit, c, train, rtol=1e-6) -> None:
         assert ours - 0.5 * norm**2 <= theirs * (1 + 1e-12)
         np.testing.assert_allclose(fit.coef[:, t], svc.coef_[0], atol=2e-3 * np.abs(svc.coef_).max())
         assert ((fit.decide(x[~train])[:, t] > 0) != svc.predict(x[~train])).sum() <= 1
+
+
+def test_each_target_is_the_linear_svc_of_its_own_rows(narrow_digits) -> None:
+    labels = narrow_digits.labels.copy()
+    labels[np.random.default_rng(0).random(labels.shape) < 0.2] = -1
+    train = narrow_digits.is_train
+    fit = fit_linear_svms(narrow_digits.embedding[train], labels[train])
+    assert fit.converged.all()
+    _check_against_linear_svc(narrow_digits.embedding, labels, fit, 1.0, train)
+
+
+def test_wide_embeddings_with_separable_targets(digits) -> None:
+    train = digits.is_train
+    fit = fit_linear_svms(digits.embedding[train], digits.labels[train, :2])
+    assert fit.converged.all()
+    _check_against_linear_svc(digits.embedding, digits.labels[:, :2], fit, 1.0, train)
+
+
+@pytest.mark.parametrize("c", [1e-3, 1e-1, 10.0, 1e3])
+def test_every_c_is_certified_in_float64(narrow_digits, c) -> None:
+    x, labels = narrow_digits.embedding, narrow_digits.labels
+    fit = fit_linear_svms(x, labels, C=c)
+    assert fit.converged.all()
+    for t in range(labels.shape[1]):
+        objective, norm = _objective(x, labels[:, t], fit.coef[:, t], fit.intercept[t], c)
+        assert 0.5 * norm**2 <= 1.01e-7 * objective
+
+
+@pytest.mark.parametrize("kind", ["badly scaled", "collinear", "separable", "fewer rows than features"])
+def test_hard_embeddings_converge(digits, narrow_digits, kind) -> None:
+    x, labels = narrow_digits.embedding, narrow_digits.labels
+    if kind == "badly scaled":
+        x = x * np.logspace(-3, 3, x.shape[1], dtype=np.float32)
+    elif kind == "collinear":
+        x = np.concatenate([x, x @ np.ones((x.shape[1], 3), np.float32), 1.5 * x[:, :9]], axis=1)
+    elif kind == "separable":
+        x, labels = digits.embedding, digits.labels[:, [0, 3, 6]]
+    else:
+        x, labels = digits.embedding[:200], digits.labels[:200]
+    fit = fit_linear_svms(x, labels)
+    assert fit.converged.all()
+    for t in range(labels.shape[1]):
+        objective, norm = _objective(x, labels[:, t], fit.coef[:, t], fit.intercept[t])
+        assert 0.5 * norm**2 <= 1.01e-7 * objective
+
+
+def test_a_target_does_not_depend_on_its_batch(narrow_digits) -> None:
+    x, labels = narrow_digits.embedding, narrow_digits.labels
+    together = fit_linear_svms(x, labels)
+    grouped = fit_linear_svms(x, labels, memory_gb=1e-9)
+    alone = [fit_linear_svms(x, labels[:, [t]]).objective[0] for t in range(labels.shape[1])]
+    np.testing.assert_allclose(together.objective, grouped.objective, rtol=1e-6)
+    np.testing.assert_allclose(together.objective, alone, rtol=1e-6)
+
+
+def test_c_may_differ_between_targets_and_a_start_saves_work(narrow_digits) -> None:
+    x, labels = narrow_digits.embedding, narrow_digits.labels[:, :3]
+    c = np.array([0.01, 1.0, 5.0])
+    fit = fit_linear_svms(x, labels, C=c)
+    for t in range(3):
+        alone = fit_linear_svms(x, labels[:, [t]], C=c[t])
+        np.testing.assert_allclose(fit.objective[t], alone.objective[0], rtol=1e-6)
     again = fit_linear_svms(x, labels, C=c, start=fit.weights)
     assert again.products < 0.5 * fit.products
     np.testing.assert_allclose(again.objective, fit.objective, rtol=1e-6)
