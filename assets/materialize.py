@@ -182,7 +182,10 @@ def materialize(
                 f"{study.name}/{stage.name} is made task by task; choose partitions", allow_retries=False
             )
         wanted = tuple(task_of(key) for key in context.partition_keys)
-    outside = stage.outside(study, home) if stage.outside else None
+    try:
+        outside = stage.outside(study, home) if stage.outside else None
+    except TransferabilityError as error:
+        raise dg.Failure(f"{study.name}/{stage.name}: {error}", allow_retries=False) from error
     failures: dict[str, str] = {}
     try:
         for partition in wanted:
@@ -289,8 +292,8 @@ def _tags(
     stage: Stage, study: Study, partition: str | None, context: dg.AssetExecutionContext
 ) -> dict[str, str]:
     tags = {
-        "dagster/run_id": context.run_id,
-        "dagster/run_url": f"{dagster_address()}/runs/{context.run_id}",
+        "dagster/run_id": context.run.run_id,
+        "dagster/run_url": f"{dagster_address()}/runs/{context.run.run_id}",
         "dagster/asset_key": f"{study.name}/{stage.name}",
         "dagster/code_version": stage.code_version(study),
         "mlflow.note.content": stage.description,
@@ -324,7 +327,7 @@ def _log_materialization(
             asset_key=[study.name, stage.name],
             partition=partition,
             metadata=metadata,
-            tags=parents.tags(manifest.data_version, stage.code_version(study), partition),
+            tags=parents.tags(manifest.data_version, stage.code_version(study)),
         )
     )
 

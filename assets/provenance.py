@@ -30,15 +30,16 @@ class Parents:
 
     latest: dict[str, tuple[int, str]]
 
-    def tags(self, data_version: str, code_version: str, partition: str | None) -> dict[str, str]:
-        """The tags of a materialization with that version, made from these parents."""
+    def tags(self, data_version: str, code_version: str) -> dict[str, str]:
+        """The tags of a materialization with that version, made from these parents.
+
+        The partition is none of them: Dagster takes few characters in a tag, and tasks may be called anything.
+        """
         tags = {
             DATA_VERSION: data_version,
             DATA_VERSION_IS_USER_PROVIDED: "true",
             CODE_VERSION: code_version,
         }
-        if partition is not None:
-            tags["dagster/partition"] = partition
         for key, (storage_id, version) in self.latest.items():
             tags[f"{INPUT_DATA_VERSION}/{key}"] = version
             tags[f"{INPUT_EVENT_POINTER}/{key}"] = str(storage_id) if storage_id else "NULL"

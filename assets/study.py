@@ -4,6 +4,7 @@ Where study files lie and how they are found is the business of `pipelines.studi
 `chain.py`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
+from dagster import DagsterError, ScheduleDefinition
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from assets.settings import (
@@ -24,7 +26,7 @@ from assets.settings import (
 from resources.datasets import Dataset, open_dataset
 from resources.errors import DataError, StudyError
 
-NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,63}$"
 
 
 class DatasetSettings(Settings):
@@ -55,6 +57,22 @@ class StudyFile(Settings):
     tolerate_unreadable_images: Annotated[int, Field(ge=0)] = 0
     owner: str = Field("team:transferability", description="Dagster owner: team:NAME or an e-mail address")
     nightly: str = Field("0 3 * * *", description="When whatever is stale or missing is reconciled, as cron")
+
+    @field_validator("owner")
+    @classmethod
+    def _owner_of_dagster(cls, owner: str) -> str:
+        if not re.fullmatch(r"team:[\w.-]+|[^@\s]+@[^@\s]+\.[^@\s]+", owner):
+            raise ValueError(f"'{owner}' is neither team:NAME nor an e-mail address")
+        return owner
+
+    @field_validator("nightly")
+    @classmethod
+    def _cron_of_dagster(cls, nightly: str) -> str:
+        try:
+            ScheduleDefinition(name="nightly", job_name="nightly", cron_schedule=nightly)
+        except DagsterError:
+            raise ValueError(f"'{nightly}' is no cron schedule, for example 0 3 * * *") from None
+        return nightly
 
     @field_validator("sources", "targets")
     @classmethod
@@ -119,11 +137,9 @@ def open_study(name: str, content: Mapping[str, Any], data_root: Path) -> Study:
     Raises:
         StudyError: if a field is wrong; the message names the field and, for an unknown key, the allowed ones.
     """
-    import re
-
     if not re.fullmatch(NAME_PATTERN, name):
         raise StudyError(
-            f"study name '{name}': must match [a-z][a-z0-9_]* (it names files, tables and assets)"
+            f"study name '{name}': must match [a-z][a-z0-9_]* and be at most 64 long (it names files and assets)"
         )
     settings = _validated(content)
     dataset = open_dataset(settings.dataset.reader, data_root, settings.dataset.options)
@@ -138,17 +154,7 @@ def load_study(path: Path, data_root: Path) -> Study:
     Raises:
         StudyError: naming the file, the line and the field.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
-    except UnicodeDecodeError as error:
-        raise StudyError(f"{path.name}: is not UTF-8 text (byte {error.start})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise StudyError(
-            f"{path.name}{line}: is not YAML ({getattr(error, 'problem', None) or error})"
-        ) from None
+    text, content = _read_yaml(path)
     if not isinstance(content, dict):
         raise StudyError(f"{path.name}: must be a mapping with at least the key `dataset`")
     try:
@@ -157,6 +163,45 @@ def load_study(path: Path, data_root: Path) -> Study:
         raise StudyError(f"{path.name}, line {_line_of(text, error.field)}: {error}") from None
     except (StudyError, DataError) as error:
         raise StudyError(f"{path.name}: {error}") from None
+
+
+def _read_yaml(path: Path) -> tuple[str, Any]:
+    """The text of a YAML file and what it says, with nothing but plain values in it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        _refuse_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader), path)
+        return text, yaml.safe_load(text)
+    except OSError as error:
+        raise StudyError(f"{path.name}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path.name}: is not UTF-8 text (byte {error.start})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # Beside YAML's own: a date or number that Python refuses, and brackets nested without end.
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise StudyError(f"{path.name}{line}: is not YAML ({problem})") from None
+
+
+def _refuse_repeated_keys(root: yaml.Node | None, path: Path) -> None:
+    """YAML's own loader keeps the last of two equal keys and drops the first without a word."""
+    nodes, seen = [root], set[int]()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            keys: set[str] = set()
+            for key, value in node.value:
+                nodes += [key, value]
+                if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                    raise StudyError(
+                        f"{path.name}, line {key.start_mark.line + 1}: key '{key.value}' is there twice; keep one"
+                    )
+                keys.add(str(key.value))
 
 
 class _FieldError(StudyError):

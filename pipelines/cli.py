@@ -7,13 +7,22 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from resources.errors import TransferabilityError
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are one line, as all errors are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where help is; exit code 2."""
+        self.exit(2, f"transferability: {message} (see `{self.prog} --help`)\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
-    root = argparse.ArgumentParser(
+    root = _Parser(
         prog="transferability",
         description="Which classification tasks are hard, and which trained model will serve which task: "
         "estimated from labels, measured on images.",
@@ -47,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_run(commands: "argparse._SubParsersAction[_Parser]") -> None:
     run = commands.add_parser("run", help="bring a study up to date and print what it found")
     run.add_argument("study", nargs="?", default="digits", help="the study (default: digits)")
     run.add_argument(
@@ -61,7 +70,7 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     )
 
 
-def _add_estimate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_estimate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     estimate = commands.add_parser(
         "estimate", help="hardness and transferability of any table of labels, in seconds"
     )
@@ -104,6 +113,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def entry() -> NoReturn:
+    """The console script: `main`, then an end without the interpreter's clean-up.
+
+    DuckDB's bindings complain on standard error about objects that torch keeps alive while the interpreter is taken
+    down. By now every file is closed and every lock released, so there is nothing to clean up.
+    """
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _quiet() -> None:
     """Libraries' remarks to developers are not for the people who run this."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -114,4 +135,4 @@ def _quiet() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -29,19 +29,24 @@ def study_definitions(study: Study) -> dg.Definitions:
 
 def build_definitions(studies: Studies, home: Home) -> dg.Definitions:
     """The whole code location for the given studies and home folder."""
-    for message in studies.broken.values():
+    parts, broken = {}, dict(studies.broken)
+    for name, study in studies.opened.items():
+        try:
+            parts[name] = study_definitions(study)
+        except Exception as error:  # what Dagster refuses in one study must not take the others down
+            broken[name] = f"{name}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
+    for message in broken.values():
         logging.getLogger("transferability").warning("study left out: %s", message)
-    parts = [study_definitions(study) for study in studies.opened.values()]
     shared = dg.Definitions(
-        assets=cross_study_assets(list(studies.opened.values())),
+        assets=cross_study_assets([studies.opened[name] for name in parts]),
         resources={"home": home},
         executor=dg.in_process_executor,
         metadata={
-            "studies": ", ".join(studies.opened),
-            **{f"broken study {name}": message for name, message in studies.broken.items()},
+            "studies": ", ".join(parts),
+            **{f"broken study {name}": message for name, message in broken.items()},
         },
     )
-    return dg.Definitions.merge(*parts, shared)
+    return dg.Definitions.merge(*parts.values(), shared)
 
 
 @dg.definitions

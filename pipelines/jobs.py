@@ -42,7 +42,8 @@ def _job(study: Study, suffix: str, only: str | None, description: str) -> dg.Jo
         # Imported here: the module that builds the definitions imports this one.
         from pipelines.definitions import study_definitions
 
-        end_orphans(context.instance)
+        if end_orphans(context.instance):
+            home.tracking.end_orphans(study.name)
         definitions = dg.Definitions.merge(study_definitions(study), dg.Definitions(resources={"home": home}))
         request = Request(only=only, sources=tuple(config.sources) or None, force=config.force)
         outcome = reconcile(study, home, definitions, context.instance, request)

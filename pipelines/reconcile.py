@@ -3,8 +3,6 @@
 The command line, the jobs and the nightly schedule all go through here, so that they agree on what is out of date.
 """
 
-import os
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +10,14 @@ from itertools import pairwise
 
 import dagster as dg
 
-from assets.chain import STAGES
+from assets.chain import CHECKS, STAGES
+from assets.checks import TableReader
 from assets.stage import Stage, State
 from assets.study import Study
 from resources.errors import StudyError
 from resources.home import Home
 from resources.names import partition_key
+from resources.processes import lives, this_process
 
 PROCESS_TAG = "transferability/process"
 _RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -98,6 +98,10 @@ def reconcile(
             began = time.monotonic()
             _run_stage(stage, study, home, definitions, instance, todo, request.force, outcome)
             outcome.seconds[stage.name] = time.monotonic() - began
+        elif blocked := _failed_checks(stage, study, home):
+            # What failed its checks once does not pass by being left as it is.
+            raise StudyError(f"{study.name}/{stage.name}: {'; '.join(blocked)}")
+    for stage in STAGES:
         if stage.tables:
             stage.publish(study, home)  # heals a warehouse that was deleted or left behind by a killed run
     return outcome
@@ -107,8 +111,10 @@ def _todo(stage: Stage, study: Study, home: Home, request: Request, outcome: Out
     states = stage.states(study, home)
     if request.sources is not None and stage.partitions == "sources":
         states = {p: state for p, state in states.items() if p in request.sources}
+    # With some sources only, what is made from all of them may rightly wait for the others.
+    restricted = request.sources is not None and stage.partitions == "all"
     for partition, state in states.items():
-        if state is State.WAITING:
+        if state is State.WAITING and not restricted:
             outcome.failed.setdefault(_label(stage, partition), "waits for an output that could not be made")
     wanted = {State.STALE, State.MISSING} | ({State.DONE} if request.force else set())
     return [partition for partition, state in states.items() if state in wanted]
@@ -131,7 +137,7 @@ def _run_stage(
     if force:
         config["ops"] = {op: {"config": {"force": True}}}
     for first, last in _ranges(stage.outputs(study), todo):
-        tags = {PROCESS_TAG: _this_process(), "transferability/study": study.name}
+        tags = {PROCESS_TAG: this_process(), "transferability/study": study.name}
         if first is not None and last is not None:
             tags |= {_RANGE_START: partition_key(first), _RANGE_END: partition_key(last)}
         result = job.execute_in_process(
@@ -145,9 +151,22 @@ def _run_stage(
         if blocked:
             raise StudyError(f"{study.name}/{stage.name}: {'; '.join(blocked)}")
         if not result.success:
-            outcome.failed[_label(stage, first)] = _reason(result)
+            where = _label(stage, first) if first == last else f"{stage.name}[{first} … {last}]"
+            outcome.failed[where] = _reason(result)
     states = stage.states(study, home)
     outcome.made[stage.name] = sum(states.get(partition) is State.DONE for partition in todo)
+
+
+def _failed_checks(stage: Stage, study: Study, home: Home) -> list[str]:
+    """The blocking checks that a finished stage does not pass."""
+    if not all(state is State.DONE for state in stage.states(study, home).values()):
+        return []
+    found = [(c, c.look(study, TableReader(study, home))) for c in CHECKS if c.stage is stage]
+    return [
+        f"check {check.name} failed: {finding.text}"
+        for check, finding in found
+        if not finding.passed and not finding.warning
+    ]
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:
@@ -180,29 +199,12 @@ def end_orphans(instance: dg.DagsterInstance) -> int:
     orphans = [
         run
         for run in instance.get_runs(dg.RunsFilter(statuses=_OPEN))
-        if PROCESS_TAG in run.tags and not _lives(run.tags[PROCESS_TAG])
+        if PROCESS_TAG in run.tags and not lives(run.tags[PROCESS_TAG])
     ]
     for run in orphans:
         instance.report_run_failed(run, "its process ended before the run did")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
     return len(orphans)
-
-
-def _this_process() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _lives(process: str) -> bool:
-    host, _, pid = process.rpartition(":")
-    if host != socket.gethostname():
-        return True  # another machine's process is not ours to judge
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _label(stage: Stage, partition: str | None) -> str:

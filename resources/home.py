@@ -4,7 +4,7 @@ Which environment variables choose it is decided here and nowhere else.
 """
 
 import os
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
@@ -78,7 +78,12 @@ class Home(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The folder of the report pages."""
         return self.folder / "reports"
 
-    @cached_property
+    @property
     def tracking(self) -> Tracking:
-        """MLflow."""
-        return Tracking(self.folder, self.mlflow_uri, mlflow_address())
+        """MLflow; one object a process, since Dagster makes its resources anew for every run."""
+        return _tracking(self.folder, self.mlflow_uri, mlflow_address())
+
+
+@cache
+def _tracking(folder: Path, uri: str | None, ui: str) -> Tracking:
+    return Tracking(folder, uri, ui)

@@ -11,7 +11,9 @@ from urllib.parse import quote, unquote
 _SAFE_IN_FILES = " !#$&'()+,;=@[]^_`{}~-."  # beyond letters and digits; `%` itself is always encoded
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _LONGEST_FILE_STEM = 180  # bytes; file systems stop at 255, and suffixes follow
-_KEY_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f%\u061c\u200e\u200f\u2028-\u202e-\u202e\u2066-\u2069]|\.\.\.|\[|\]|^\s|\s$")
+_KEY_UNSAFE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f%\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]|\.\.\.|\[|\]|^\s|\s$"
+)
 
 
 def file_stem(name: str) -> str:
@@ -21,11 +23,13 @@ def file_stem(name: str) -> str:
     the file holds the full name, so nothing is lost.
     """
     stem = quote(name, safe=_SAFE_IN_FILES)
-    if not stem or stem[0] in ". " or stem[-1] in ". " or _RESERVED.match(stem):
+    if not stem:
+        return "%"  # no other name's: there it is encoded
+    if stem[0] in ". " or stem[-1] in ". " or _RESERVED.match(stem):
         stem = "".join(f"%{byte:02X}" for byte in stem[:1].encode()) + stem[1:]
         if stem[-1] in ". ":
             stem = stem[:-1] + f"%{ord(stem[-1]):02X}"
-    if len(stem) >= _LONGEST_FILE_STEM:  # as long as a shortened one is: two names must never meet in one stem
+    if len(stem) >= _LONGEST_FILE_STEM:  # not >: a shortened stem has this length, and two must never meet
         return stem[: _LONGEST_FILE_STEM - 33] + "~" + hashlib.sha256(name.encode()).hexdigest()[:32]
     return stem
 

@@ -5,6 +5,7 @@ made from (identity), what it is (files and their hashes, data version) and what
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from filelock import FileLock
 
 from resources.errors import StoreError
 from resources.names import file_stem
+from resources.processes import pid_lives
 
 MANIFEST_FORMAT = 1
 WHOLE = "_"  # stands for the partition of an unpartitioned asset
@@ -52,13 +54,25 @@ def atomic_path(destination: Path) -> Iterator[Path]:
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(destination)
-    except OSError as error:
+    except Exception as error:
+        reason = _refusal(error)
+        if reason is None:
+            raise
         raise StoreError(
-            f"{destination.name}: cannot be written ({error.strerror or error}); free space or "
+            f"{destination.name}: cannot be written ({reason}); free space or "
             f"mend the permissions of {destination.parent.name}/ and run again"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none any more, or there could never be one
+            temporary.unlink()
+
+
+def _refusal(error: Exception) -> str | None:
+    """Why the file system refused, if it did; libraries written in other languages wrap its words in their own."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    reasons = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)]
+    return next((reason for reason in reasons if reason in str(error)), None)
 
 
 def write_bytes(destination: Path, content: bytes) -> None:
@@ -75,7 +89,7 @@ class Manifest:
     asset: str
     partition: str
     identity: Mapping[str, Any]
-    files: Mapping[str, Mapping[str, Any]]  # path below the study's folder -> {"sha256", "bytes"}
+    files: Mapping[str, Mapping[str, Any]]  # path below the study's folder -> {"sha256", "bytes", "modified"}
     data_version: str
     recorded: Mapping[str, Any] = field(default_factory=dict)  # times, device, versions: never compared
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
@@ -87,8 +101,10 @@ class Manifest:
         return content_hash(self.identity)
 
     def to_json(self) -> str:
-        """The manifest as it is written."""
-        return json.dumps({**self.__dict__, "identity_hash": self.identity_hash}, indent=1, sort_keys=True)
+        """The manifest as it is written, with a hash of itself that shows whether it was edited or cut short."""
+        fields = json.dumps({**self.__dict__, "identity_hash": self.identity_hash}, sort_keys=True)
+        content = json.loads(fields)
+        return json.dumps({**content, "content_hash": content_hash(content)}, indent=1, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -118,19 +134,24 @@ class Store:
         path = self.manifest_path(study, asset, partition)
         try:
             fields = json.loads(path.read_bytes())
-            stored_hash = fields.pop("identity_hash")
+            stored_hash = fields.pop("content_hash")
+            sound = stored_hash == content_hash(fields) and fields.pop("format") == MANIFEST_FORMAT
+            del fields["identity_hash"]
             manifest = Manifest(**fields)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None  # absent, cut short or edited: then the output is made again
-        sound = manifest.format == MANIFEST_FORMAT and manifest.identity_hash == stored_hash
-        return manifest if sound else None
+        own = (manifest.study, manifest.asset, manifest.partition) == (study, asset, partition or WHOLE)
+        return manifest if sound and own else None
 
     def holds(self, manifest: Manifest) -> bool:
-        """Whether every file of a manifest is there with the right length (contents are checked on reading)."""
+        """Whether every file of a manifest is there as it was committed.
+
+        A file of the right length and time is taken to be the one; where only the time differs (a copied home folder,
+        or a process that was killed between replacing a file and writing its manifest) its bytes decide.
+        """
         try:
             return all(
-                (self.root / manifest.study / name).stat().st_size == facts["bytes"]
-                for name, facts in manifest.files.items()
+                _same_file(self.root / manifest.study / name, facts) for name, facts in manifest.files.items()
             )
         except OSError:
             return False
@@ -151,6 +172,7 @@ class Store:
             path.relative_to(self.root / study).as_posix(): {
                 "sha256": file_hash(path),
                 "bytes": path.stat().st_size,
+                "modified": path.stat().st_mtime_ns,
             }
             for path in sorted(paths)
         }
@@ -186,11 +208,10 @@ class Store:
         paths = [self.table_path(study, table, partition) for partition in partitions]
         try:
             return pl.concat([pl.read_parquet(path) for path in paths], how="vertical_relaxed")
-        except FileNotFoundError as error:
-            raise StoreError(
-                f"{study}/tables/{table}: a piece is missing ({Path(str(error.filename)).name}); "
-                f"run `transferability run {study}`"
-            ) from error
+        except (OSError, pl.exceptions.PolarsError) as error:
+            lost = next((path for path in paths if not path.exists()), None)
+            what = f"a piece is missing ({lost.name})" if lost else "a piece cannot be read"
+            raise StoreError(f"{study}/tables/{table}: {what}; run `transferability run {study}`") from error
 
     def write_table(self, study: str, table: str, partition: str | None, rows: pl.DataFrame) -> Path:
         """Write one output's rows of a table, atomically, and return where."""
@@ -210,17 +231,14 @@ class Store:
         swept = 0
         for path in (self.root / study).rglob(".*.tmp"):
             pid = path.name.rsplit(".", 3)[-3]
-            if not pid.isdigit() or not _alive(int(pid)):
+            if not pid.isdigit() or not pid_lives(int(pid)):
                 path.unlink(missing_ok=True)
                 swept += 1
         return swept
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+def _same_file(path: Path, facts: Mapping[str, Any]) -> bool:
+    stat = path.stat()
+    if stat.st_size != facts["bytes"]:
         return False
-    except PermissionError:
-        return True
-    return True
+    return bool(stat.st_mtime_ns == facts["modified"]) or file_hash(path) == facts["sha256"]

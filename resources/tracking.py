@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock
+
+from resources.processes import lives, this_process
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -160,7 +163,7 @@ class Tracking:
             client = self._connected()
             identity = self._experiment(client, experiment)
             open_runs = client.search_runs([identity], "attributes.status = 'RUNNING'", max_results=1000)
-            orphans = [run for run in open_runs if _orphaned(run.data.tags.get(OWNER_TAG, ""))]
+            orphans = [run for run in open_runs if not lives(run.data.tags.get(OWNER_TAG, ""))]
             for run in orphans:
                 client.set_terminated(run.info.run_id, "KILLED")
         except Exception as error:
@@ -174,7 +177,7 @@ class Tracking:
         try:
             client = self._connected()
             identity = self._experiment(client, experiment)
-            owner = {OWNER_TAG: f"{socket.gethostname()}:{os.getpid()}"}
+            owner = {OWNER_TAG: this_process()}
             run = client.create_run(identity, run_name=name, tags={**tags, **owner})
         except Exception as error:
             self._away_until = time.monotonic() + _RETRY_AFTER
@@ -209,7 +212,12 @@ class Tracking:
         return self._client
 
     def _knock(self) -> None:
-        """Fail within seconds where a server's port does not answer."""
+        """Fail within seconds where a server's port does not answer or the embedded file is none of SQLite's."""
+        if self.uri is None:
+            self.home.mkdir(parents=True, exist_ok=True)
+            with contextlib.closing(sqlite3.connect(self.home / "mlflow.db", timeout=5)) as connection:
+                connection.execute("PRAGMA schema_version")
+            return
         parts = urlsplit(self.tracking_uri)
         if parts.scheme in {"http", "https"} and parts.hostname:
             port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -227,19 +235,6 @@ class Tracking:
                         client.restore_experiment(found.experiment_id)
                     self._experiments[name] = found.experiment_id
         return self._experiments[name]
-
-
-def _orphaned(owner: str) -> bool:
-    host, _, pid = owner.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -78,6 +78,11 @@ class Table:
         return tuple(Column(n, t, bool(r), d) for n, t, r, d in _COLUMN.findall(self.sql))
 
     @cached_property
+    def shape(self) -> list[str]:
+        """The named columns with their types: pieces of another shape are of another version of the project."""
+        return [f"{column.name} {column.type}{' NOT NULL' * column.required}" for column in self.columns]
+
+    @cached_property
     def schema(self) -> dict[str, type[pl.DataType]]:
         """The named columns as a Polars schema."""
         return {column.name: _POLARS[column.type] for column in self.columns}
@@ -129,7 +134,13 @@ class Warehouse:
         """A read-only connection to the study's file as it stands now."""
         if not self.path(study).exists():
             raise StoreError(f"{study}: has no tables yet; run `transferability run {study}`")
-        connection = duckdb.connect(self.path(study), read_only=True)
+        try:
+            connection = duckdb.connect(self.path(study), read_only=True)
+        except duckdb.Error as error:
+            raise StoreError(
+                f"{self.path(study).name}: cannot be read ({str(error).splitlines()[0]}); delete it and run "
+                f"`transferability run {study}`, which makes it again from the store"
+            ) from error
         try:
             yield connection
         finally:
@@ -148,6 +159,8 @@ class Warehouse:
             changed = [name for name, print_ in wanted.items() if published.get(name) != print_]
             if not changed:
                 return []
+            for left in self.root.glob(f".{live.name}.*.tmp*"):  # by a killed process: the lock is ours now
+                left.unlink(missing_ok=True)
             with atomic_path(live) as temporary:
                 if published:
                     shutil.copyfile(live, temporary)

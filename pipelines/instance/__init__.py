@@ -1,12 +1,13 @@
 """The project's own Dagster instance in the home folder, shared by the command line and the UI."""
 
 import os
-import shutil
 from pathlib import Path
 
 import dagster as dg
+from filelock import FileLock
 
 from resources.errors import StoreError
+from resources.store import write_bytes
 
 _SETTINGS = Path(__file__).parent / "dagster.yaml"
 
@@ -21,7 +22,7 @@ def prepare_instance(home: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "dagster.yaml").exists():
-            shutil.copyfile(_SETTINGS, folder / "dagster.yaml")
+            write_bytes(folder / "dagster.yaml", _SETTINGS.read_bytes())
     except OSError as error:
         raise StoreError(
             f"home folder {home}: cannot be written ({error.strerror}); choose another by TRANSFERABILITY_HOME"
@@ -33,5 +34,8 @@ def prepare_instance(home: Path) -> Path:
 
 def open_instance(home: Path) -> dg.DagsterInstance:
     """The instance, opened; use it as a context manager."""
-    prepare_instance(home)
-    return dg.DagsterInstance.get()
+    with FileLock(prepare_instance(home) / ".open.lock"):  # several processes making a fresh one would race
+        instance = dg.DagsterInstance.get()
+        instance.get_runs(limit=1)
+        instance.all_asset_keys()
+        return instance
