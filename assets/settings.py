@@ -58,8 +58,8 @@ class ProbeSettings(Settings):
         (), description="If given, C is chosen from it on a validation part of train"
     )
     tolerance: Annotated[
-        float, Field(gt=0, description="Relative gradient norm at which a target has converged")
-    ] = 1e-5
+        float, Field(gt=0, description="Certified relative distance from the optimum, ½‖∇f‖²/f")
+    ] = 1e-6
     memory_gb: Annotated[float, Field(gt=0, description="Bound on the solver's working memory, GB")] = 4.0
 
 

@@ -1,5 +1,6 @@
 """Stages `source_model` and `embedding`: one network per source task, and its view of every image."""
 
+import glob
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,8 @@ def _checkpoint(work: Work) -> Path:
     """Where epochs are kept until the model is done; bound to what it is being made from."""
     identity = content_hash(dict(work.identity))[:16]
     path = work.path("source_model", f".{identity}.checkpoint", work.task)
-    for other in path.parent.glob(f"{path.name.rsplit('.', 2)[0]}.*.checkpoint"):
+    stem = path.name.removesuffix(f".{identity}.checkpoint")
+    for other in path.parent.glob(f"{glob.escape(stem)}.{'[0-9a-f]' * 16}.checkpoint"):
         if other != path:  # of labels or a recipe that are no more
             other.unlink(missing_ok=True)
     if work.force:

@@ -41,9 +41,12 @@ class Preconditioner:
         """Follow the targets' curvature: the shared form by its sum, a factor by its rows; give factors where due."""
         self.scale[targets] = c * curvature.sum(0, dtype=torch.float64)
         support = (curvature > 0).sum(0).tolist()
+        outside = (curvature != curvature.amax(0)).sum(0).tolist()
         for column, target in enumerate(targets.tolist()):
             before, spent = self.factors.get(target), self.spent[target]
-            slow = spent - self._before[target] >= _SLOW and spent > _PATIENCE * self.price(support[column])
+            slow = spent - self._before[target] >= _SLOW and spent > _PATIENCE * self.price(
+                support[column], outside[column]
+            )
             if slow or _outdated(before, support[column]):
                 own = curvature[:, column].float()
                 self.factors[target] = factorise(
@@ -59,10 +62,16 @@ class Preconditioner:
             self.shared = SharedProducts(self.shared.moments, x @ x.T)
         return self.shared
 
-    def price(self, support: int) -> float:
-        """What a target's own factor costs, in steps of conjugate gradients on that target."""
+    def price(self, support: int, outside: int) -> float:
+        """What a target's own factor costs, in steps of conjugate gradients on that target.
+
+        Args:
+            support: its rows with any curvature.
+            outside: its rows whose curvature is not the largest; they alone are multiplied where the moments of all
+                rows are shared. A logistic loss has hardly two rows of one curvature.
+        """
         d = self.rows.d + 1
-        exact = support if self.shared.moments is None else min(support, self.rows.n - support)
+        exact = support if self.shared.moments is None else min(support, outside)
         rows = min(exact, SAMPLES_PER_DIMENSION * d)
         return (rows * min(rows, d) + min(rows, d) ** 2) / (2 * max(self.rows.n, 1))
 

@@ -62,10 +62,10 @@ def best_sources_of_all(
 ) -> pl.DataFrame:
     """The k best sources of each kind for every target.
 
-    Kinds are `ordinary`, `wide` (more values than the target, which determine much by their number alone) and `near-unique` (a value has
-    fewer than two rows on average, so nothing can be learned about it). Within a kind the order is by
-    `corrected_normalised`, then by corrected H(Y|Z), then by the frame's order; a target that is constant, or
-    never labelled together with the source, has no best source and no row.
+    Kinds are `ordinary`, `wide` (more values than the target: it determines much by their number alone) and
+    `near-unique` (a value has fewer than two rows on average, so nothing can be learned about it). Within a kind the
+    order is by `corrected_normalised`, then by corrected H(Y|Z), then by the frame's order; a target that is
+    constant, or never labelled together with the source, has no best source and no row.
 
     Args:
         conditional_entropy: The frame of `LabelStatistics`.

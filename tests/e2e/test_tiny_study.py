@@ -111,7 +111,10 @@ def test_tables_hold_what_they_promise(home: Home) -> None:
         assert set(home.rows(f"SELECT source, target FROM {table}")) == pairs
     assert set(home.rows("SELECT source, target FROM conditional_entropy WHERE split = 'train'")) == pairs
     assert home.rows("SELECT count(*) FROM labels") == [(120,)]
-    assert home.rows("SELECT split, count(*) FROM labels GROUP BY split ORDER BY split") == [("test", 40), ("train", 80)]
+    assert home.rows("SELECT split, count(*) FROM labels GROUP BY split ORDER BY split") == [
+        ("test", 40),
+        ("train", 80),
+    ]
 
 
 def test_what_is_undefined_is_null_with_a_reason(home: Home) -> None:
@@ -132,7 +135,9 @@ def test_a_duplicate_is_marked(home: Home) -> None:
 
 
 def test_theorem_1_holds(home: Home) -> None:
-    (row,) = home.rows("SELECT count(*), min(slack), sum(n_violations), max(abs(slack - slack_check)) FROM bound")
+    (row,) = home.rows(
+        "SELECT count(*), min(slack), sum(n_violations), max(abs(slack - slack_check)) FROM bound"
+    )
     assert row[0] == len(TARGETS) * len(SOURCES) - 2  # is_2 and even are no targets of their own
     assert row[1] >= -1e-9
     assert row[2] == 0
@@ -148,7 +153,9 @@ def test_page_mlflow_and_duckdb_agree(home: Home) -> None:
     runs = client.search_runs([experiment.experiment_id], max_results=1000)
     assert {run.info.status for run in runs} == {"FINISHED"}
     by_name = {run.info.run_name: run for run in runs}
-    for task, error, likelihood in home.rows("SELECT task, test_error, train_log_likelihood FROM source_models"):
+    for task, error, likelihood in home.rows(
+        "SELECT task, test_error, train_log_likelihood FROM source_models"
+    ):
         run = by_name[f"source_model/{task}"]
         assert run.data.metrics["test_error"] == error
         assert run.data.metrics["train_log_likelihood"] == likelihood

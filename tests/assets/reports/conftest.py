@@ -159,7 +159,9 @@ def digits_report(digits: Tables) -> Tables:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A headless Chromium; the test is skipped, with the reason, where none is installed."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="the Python package playwright is not installed")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="the Python package playwright is not installed"
+    )
     found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         pytest.skip("no chromium is installed; set CHROMIUM to the path of one")

@@ -27,7 +27,9 @@ def tables(digits):
 
 @pytest.fixture(scope="module")
 def address(tables, tmp_path_factory):
-    written = write_report(tmp_path_factory.mktemp("reports") / "digits", tables, StudyFacts("digits", "Digits"))
+    written = write_report(
+        tmp_path_factory.mktemp("reports") / "digits", tables, StudyFacts("digits", "Digits")
+    )
     return written.index.as_uri()
 
 
@@ -49,7 +51,9 @@ def page(browser, address):
 
 
 def points(page):
-    return page.evaluate("(() => { const t = document.getElementById('scatter').data.at(-1); return [t.x, t.y]; })()")
+    return page.evaluate(
+        "(() => { const t = document.getElementById('scatter').data.at(-1); return [t.x, t.y]; })()"
+    )
 
 
 def caption(page):

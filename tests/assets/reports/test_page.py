@@ -111,8 +111,12 @@ def test_matrices_are_the_tables(html, digits_report):
     n = len(data["tasks"])
     raw = np.frombuffer(base64.b64decode(data["entropy"]), "<f4").reshape(n, n)
     place = {name: i for i, name in enumerate(data["tasks"])}
-    for row in digits_report["conditional_entropy"].filter(split="train").sample(50, seed=1).iter_rows(named=True):
-        assert raw[place[row["source"]], place[row["target"]]] == pytest.approx(row["conditional_entropy"], abs=1e-6)
+    for row in (
+        digits_report["conditional_entropy"].filter(split="train").sample(50, seed=1).iter_rows(named=True)
+    ):
+        assert raw[place[row["source"]], place[row["target"]]] == pytest.approx(
+            row["conditional_entropy"], abs=1e-6
+        )
     assert np.isnan(raw[0, 0])
 
 
@@ -124,7 +128,9 @@ def test_nothing_undefined_is_printed_raw(page):
 def test_self_contained_and_small(html, page):
     assert len(html.encode()) < 5_000_000
     for tag, attributes in page.tags:
-        assert not (tag in ("script", "img", "iframe", "link") and attributes.get("src", "data:")[:5] != "data:")
+        assert not (
+            tag in ("script", "img", "iframe", "link") and attributes.get("src", "data:")[:5] != "data:"
+        )
         assert tag != "link" or attributes["href"] == "data:,"
     policy = next(a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'")
@@ -132,12 +138,23 @@ def test_self_contained_and_small(html, page):
 
 def test_facts_are_stated_and_unsafe_links_are_not(page):
     text = " ".join(page.words)
-    for fact in ("1,797", "1,257", "540", "70/30, stratified by digit", "split 0", "epochs 6", "torch 2.9", "CPU"):
+    for fact in (
+        "1,797",
+        "1,257",
+        "540",
+        "70/30, stratified by digit",
+        "split 0",
+        "epochs 6",
+        "torch 2.9",
+        "CPU",
+    ):
         assert fact in text
     hrefs = [attributes.get("href", "") for tag, attributes in page.tags if tag == "a"]
     assert "http://127.0.0.1:5000/#/x" in hrefs
     assert not any(href.startswith("javascript") for href in hrefs)
-    assert safe_links({"a": "../x/index.html", "b": "data:text/html,x", "c": "JavaScript:x"}) == [("a", "../x/index.html")]
+    assert safe_links({"a": "../x/index.html", "b": "data:text/html,x", "c": "JavaScript:x"}) == [
+        ("a", "../x/index.html")
+    ]
 
 
 def renamed(tables, old, new):
@@ -200,7 +217,12 @@ def test_across_studies_all_hardness_panels_and_rows_are_there(digits_report, di
 
 
 def test_formatting_has_true_minus_signs_and_no_negative_zero():
-    assert (number(-0.004), signed(-0.004), signed(0.02), percent(0.1234)) == ("0.00", "0.00", "+0.02", "12.3\u00a0%")
+    assert (number(-0.004), signed(-0.004), signed(0.02), percent(0.1234)) == (
+        "0.00",
+        "0.00",
+        "+0.02",
+        "12.3\u00a0%",
+    )
 
 
 def test_published_rows_show_where_the_tasks_are_celebas(digits_report):
@@ -218,7 +240,14 @@ def test_published_rows_show_where_the_tasks_are_celebas(digits_report):
 
 def test_the_headline_speaks_of_the_largest_group(digits):
     few = digits["tasks"].with_columns(
-        pl.when(pl.col("task").is_in(["even", "prime", "square"])).then(3).otherwise(pl.col("n_values")).alias("n_values")
+        pl.when(pl.col("task").is_in(["even", "prime", "square"]))
+        .then(3)
+        .otherwise(pl.col("n_values"))
+        .alias("n_values")
     )
-    bare = {"tasks": few, "conditional_entropy": digits["conditional_entropy"], "hardness": digits["hardness"]}
+    bare = {
+        "tasks": few,
+        "conditional_entropy": digits["conditional_entropy"],
+        "hardness": digits["hardness"],
+    }
     assert main_group(with_report_tables(bare, resamples=20)) == 2

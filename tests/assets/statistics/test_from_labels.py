@@ -227,8 +227,10 @@ def test_counts_as_tables_give_the_same_numbers() -> None:
         splits=result.hardness["split"].unique(maintain_order=True).to_list(),
         tasks=result.hardness["task"].unique(maintain_order=True).to_list(),
     )
-    assert hardness.drop("hardness").cast({"n_values": pl.Int64}).equals(
-        result.hardness.drop("hardness").cast({"n_values": pl.Int64})
+    assert (
+        hardness.drop("hardness")
+        .cast({"n_values": pl.Int64})
+        .equals(result.hardness.drop("hardness").cast({"n_values": pl.Int64}))
     )
     assert hardness["hardness"].is_null().equals(result.hardness["hardness"].is_null())
     assert (hardness["hardness"] - result.hardness["hardness"]).abs().max() == pytest.approx(0, abs=1e-12)
