@@ -73,6 +73,7 @@ def one_line_error(done: subprocess.CompletedProcess[str], said: str) -> None:
 # --- run -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_first_run_makes_everything_and_ends_with_a_summary(
     first: subprocess.CompletedProcess[str], home: Path
 ) -> None:
@@ -96,11 +97,13 @@ def test_the_first_run_makes_everything_and_ends_with_a_summary(
         assert connection.execute("SELECT count(*) FROM source_models").fetchone() == (3,)
 
 
+@pytest.mark.slow
 def test_nothing_but_what_people_need_is_printed(first: subprocess.CompletedProcess[str]) -> None:
     for word in ("Traceback", "Warning", "DEBUG", "alembic", "INFO", "leaked"):
         assert word not in first.stderr, first.stderr
 
 
+@pytest.mark.slow
 def test_the_second_run_finds_everything_up_to_date(
     first: subprocess.CompletedProcess[str], cli: Cli
 ) -> None:
@@ -111,6 +114,7 @@ def test_the_second_run_finds_everything_up_to_date(
     assert "hardest tasks" in again.stdout
 
 
+@pytest.mark.slow
 def test_every_materialization_has_a_finished_run_in_mlflow(
     first: subprocess.CompletedProcess[str], home: Path
 ) -> None:
@@ -125,6 +129,7 @@ def test_every_materialization_has_a_finished_run_in_mlflow(
     assert len(runs) == len(manifests)
 
 
+@pytest.mark.slow
 def test_nothing_in_the_store_or_the_page_tells_where_it_was_made(
     first: subprocess.CompletedProcess[str], home: Path
 ) -> None:
@@ -134,6 +139,7 @@ def test_nothing_in_the_store_or_the_page_tells_where_it_was_made(
         assert str(home) not in path.read_text(encoding="utf-8"), path
 
 
+@pytest.mark.slow
 def test_export_writes_every_table_as_parquet_and_csv(
     first: subprocess.CompletedProcess[str], cli: Cli, home: Path, tmp_path: Path
 ) -> None:
@@ -149,6 +155,7 @@ def test_export_writes_every_table_as_parquet_and_csv(
     assert len(hardness) == len(pl.read_csv(folder / "hardness.csv")) == 9, "three tasks, train, test and all"
 
 
+@pytest.mark.slow
 def test_studies_shows_how_each_stands(first: subprocess.CompletedProcess[str], cli: Cli, home: Path) -> None:
     done = cli("studies")
     assert done.returncode == 0, done.stderr
@@ -181,6 +188,7 @@ def test_estimate_answers_from_a_table_alone(table: Path, tmp_path: Path) -> Non
     assert not home.exists(), "an estimate writes nothing"
 
 
+@pytest.mark.slow
 def test_a_new_study_of_a_table_can_be_run_at_once(table: Path, tmp_path: Path) -> None:
     cli = command_line(tmp_path / "home", MLFLOW_TRACKING_URI="http://127.0.0.1:9")  # nobody is there
     made = cli("new-study", "shapes", table)

@@ -118,7 +118,7 @@ def test_a_deleted_or_damaged_warehouse_is_made_again_whole(made: Any, home: Hom
                 name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
             ]
             return {
-                name: connection.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall()  # noqa: S608
+                name: connection.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall()
                 for name in names
                 if name != "publications"
             }

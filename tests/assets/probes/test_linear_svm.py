@@ -46,6 +46,7 @@ def test_each_target_is_the_linear_svc_of_its_own_rows(narrow_digits) -> None:
     _check_against_linear_svc(narrow_digits.embedding, labels, fit, 1.0, train)
 
 
+@pytest.mark.slow
 def test_wide_embeddings_with_separable_targets(digits) -> None:
     train = digits.is_train
     fit = fit_linear_svms(digits.embedding[train], digits.labels[train, :2])
