@@ -34,6 +34,9 @@ progress: ContextVar[Listener | None] = ContextVar("progress", default=None)
 """Who wants to hear of every output as it is made; the command line's progress bars do."""
 
 
+INTERRUPTED = "interrupted; what was finished is kept, and the next run goes on from there"
+
+
 class StageConfig(dg.Config):
     """Settings of one materialization, in the launchpad."""
 
@@ -191,6 +194,9 @@ def materialize(
         for partition in wanted:
             try:
                 _one(stage, study, partition, context, home, parents, outside, force)
+            except dg.DagsterExecutionInterruptedError as error:
+                # As it is, Dagster would take an interruption for a failed step and try it again.
+                raise dg.Failure(INTERRUPTED, allow_retries=False) from error
             except TransferabilityError as error:
                 failures[partition or stage.name] = str(error)
                 context.log.error(str(error))

@@ -12,6 +12,7 @@ import dagster as dg
 
 from assets.chain import CHECKS, STAGES
 from assets.checks import TableReader
+from assets.materialize import INTERRUPTED
 from assets.stage import Stage, State
 from assets.study import Study
 from resources.errors import StudyError
@@ -150,6 +151,8 @@ def _run_stage(
         ]
         if blocked:
             raise StudyError(f"{study.name}/{stage.name}: {'; '.join(blocked)}")
+        if not result.success and _reason(result) == INTERRUPTED:
+            raise KeyboardInterrupt
         if not result.success:
             where = _label(stage, first) if first == last else f"{stage.name}[{first} … {last}]"
             outcome.failed[where] = _reason(result)

@@ -88,8 +88,8 @@ def _of_sources(rows: pl.DataFrame) -> dict[str, object]:
         "n_defined": len(defined),
         "n_significant": len(significant),
         "share_significant": len(significant) / len(defined) if len(defined) else None,
-        "min_r": _number(defined, "pearson_r", pl.Series.min),
-        "max_r": _number(defined, "pearson_r", pl.Series.max),
+        "min_r": _number(defined, "distinct_pearson_r", pl.Series.min),
+        "max_r": _number(defined, "distinct_pearson_r", pl.Series.max),
         **{
             f"median_{name}": _number(defined, name, pl.Series.median)
             for name in ("spearman_r", "kendall_tau", "weighted_tau", "partial_r", "information_r")
@@ -120,8 +120,8 @@ def overall_correlation(
     the target's own entropy, r(H(Y|Z), error) − r(H(Y), error); `pooled_r` takes all pairs, and
     `within_target_r` takes each target's mean out first, which leaves exactly what H(Y) cannot know: which
     source is better for a target. Their intervals come from a bootstrap over tasks; pairs of a task with its
-    own duplicate are left out, and duplicates are drawn together. `min_r` and `max_r` are those of the
-    table's `pearson_r`; a source is significant where r > 0 and `q_value` < 0.05, and better (worse) than the
+    own duplicate are left out, and duplicates are drawn together. `min_r` and `max_r` are the extremes of
+    `distinct_pearson_r`; a source is significant where r > 0 and `q_value` < 0.05, and better (worse) than the
     entropy where Williams' p < 0.05.
 
     Args:
