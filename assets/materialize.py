@@ -178,13 +178,7 @@ def materialize(
         dagster.Failure: naming the outputs that failed, after all others have been made.
     """
     parents = parents_now(context.instance, [[study.name, parent.name] for parent in stage.after])
-    wanted: tuple[str | None, ...] = (None,)
-    if stage.partitions != "all":
-        if not context.has_partition_key and not context.has_partition_key_range:
-            raise dg.Failure(
-                f"{study.name}/{stage.name} is made task by task; choose partitions", allow_retries=False
-            )
-        wanted = tuple(task_of(key) for key in context.partition_keys)
+    wanted = _wanted(stage, study, context)
     try:
         outside = stage.outside(study, home) if stage.outside else None
     except TransferabilityError as error:
@@ -210,12 +204,25 @@ def materialize(
         if stage.tables:
             stage.publish(study, home)
     if failures:
-        first, message = next(iter(failures.items()))
-        more = (
-            f" (and {len(failures) - 1} more: {', '.join(list(failures)[1:6])})" if len(failures) > 1 else ""
-        )
         # Running a user's mistake again would not mend it.
-        raise dg.Failure(f"{study.name}/{stage.name} [{first}]: {message}{more}", allow_retries=False)
+        raise dg.Failure(f"{study.name}/{stage.name} {_first_of(failures)}", allow_retries=False)
+
+
+def _wanted(stage: Stage, study: Study, context: dg.AssetExecutionContext) -> tuple[str | None, ...]:
+    """The outputs that a run asks for."""
+    if stage.partitions == "all":
+        return (None,)
+    if not context.has_partition_key and not context.has_partition_key_range:
+        raise dg.Failure(
+            f"{study.name}/{stage.name} is made task by task; choose partitions", allow_retries=False
+        )
+    return tuple(task_of(key) for key in context.partition_keys)
+
+
+def _first_of(failures: Mapping[str, str]) -> str:
+    first, message = next(iter(failures.items()))
+    more = f" (and {len(failures) - 1} more: {', '.join(list(failures)[1:6])})" if len(failures) > 1 else ""
+    return f"[{first}]: {message}{more}"
 
 
 def _one(
