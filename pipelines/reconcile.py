@@ -42,10 +42,11 @@ class Request:
 
 @dataclass
 class Outcome:
-    """What was made, what failed, and how long each stage took."""
+    """What was made, what failed, how long each stage took, and how much of that was its own work."""
 
     made: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    computing: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -157,7 +158,10 @@ def _run_stage(
             where = _label(stage, first) if first == last else f"{stage.name}[{first} … {last}]"
             outcome.failed[where] = _reason(result)
     states = stage.states(study, home)
-    outcome.made[stage.name] = sum(states.get(partition) is State.DONE for partition in todo)
+    made = [partition for partition in todo if states.get(partition) is State.DONE]
+    outcome.made[stage.name] = len(made)
+    manifests = [home.store.manifest(study.name, stage.name, partition) for partition in made]
+    outcome.computing[stage.name] = sum(float(m.recorded.get("seconds", 0.0)) for m in manifests if m)
 
 
 def _failed_checks(stage: Stage, study: Study, home: Home) -> list[str]:

@@ -85,8 +85,10 @@ def _print_end(outcome: Outcome, seconds: float) -> None:
     print(f"\n{'stage':<24}{'outputs':>8}{'seconds':>10}")
     for stage, made in outcome.made.items():
         print(f"{stage:<24}{made:>8}{outcome.seconds.get(stage, 0.0):>10.1f}")
-    inside = sum(outcome.seconds.values())
-    print(f"{'start and bookkeeping':<24}{'':>8}{seconds - inside:>10.1f}")
+    computing = sum(outcome.computing.values())
+    share = 1 - computing / seconds if seconds else 0.0
+    print(f"{'start':<24}{'':>8}{seconds - sum(outcome.seconds.values()):>10.1f}")
     print(f"{'in all':<24}{'':>8}{seconds:>10.1f}")
+    print(f"of which Dagster, MLflow and DuckDB bookkeeping: {seconds - computing:.1f} s ({share:.0%})")
     for output, reason in outcome.failed.items():
         print(f"failed: {output}: {reason}", file=sys.stderr)
