@@ -1,5 +1,6 @@
 """What the command line shows while it works: a progress bar a stage on a terminal, plain lines otherwise."""
 
+import shutil
 import sys
 import time
 from typing import Any
@@ -29,7 +30,9 @@ class Console:
         self._end_stage()
         self._stage, self._n, self._done, self._began = stage.name, outputs, 0, time.monotonic()
         if self._fancy:
-            self._bar = tqdm(total=outputs, desc=f"{stage.name:<22}", leave=True, file=sys.stderr)
+            # Some terminals say that they are 0 by 0, and tqdm would then show nothing.
+            width = min(shutil.get_terminal_size().columns, 110)
+            self._bar = tqdm(total=outputs, desc=f"{stage.name:<22}", file=sys.stderr, ncols=width, nrows=20)
 
     def hear(self, stage: str, partition: str | None, event: str, seconds: float) -> None:
         """An output of the stage began, ended or failed."""
