@@ -137,7 +137,7 @@ def _heading(path: Path, data: bytes) -> tuple[int, str]:
     """The announced count and the line of names."""
     lines = data.split(b"\n", 2)
     count = lines[0].strip().decode()
-    if len(lines) < 3 or not count.isdecimal():
+    if len(lines) < 3 or not count.isdecimal() or len(count) > 9:
         raise DataError(
             f"{path}, line 1: '{count[:40]}' is not the number of images; download the file again"
         )

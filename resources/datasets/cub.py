@@ -26,6 +26,7 @@ from resources.errors import DataError
 ATTRIBUTES = shipped_names("cub_attributes.txt")
 CERTAINTIES = ("not visible", "guessing", "probably", "definitely")
 
+_HIGHEST_ID = 10_000_000  # a damaged number must not ask for gigabytes: images are looked up by their number
 _ROUNDING = 1e-9
 """Thirds do not add up exactly: ⅓ + ⅔ + ½ must still reach ½ on average."""
 
@@ -64,10 +65,11 @@ class Cub(Dataset):
         return tuple(name for name in self._tasks if name == "class")
 
     def label_files(self) -> tuple[Path, ...]:
-        """Images, classes, split, and the annotators' labels where attributes are read."""
-        names = ["images.txt", "image_class_labels.txt", "train_test_split.txt"]
+        """Images, classes, split, and the annotators' labels where attributes are read, each with its names."""
+        names = ["images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt"]
         files = [self._folder / name for name in names]
-        return tuple(files + ([self._annotations()] if self._attributes() else []))
+        named = [path for path, _ in self._name_files()]
+        return tuple(files + ([self._annotations(), *named] if self._attributes() else []))
 
     def image_root(self) -> Path:
         """``images``."""
@@ -84,6 +86,11 @@ class Cub(Dataset):
         check_image_paths(images["image"], path)
         check_unique(images["image"], path)
         check_unique(images["id"], path)
+        if not images["id"].is_between(0, _HIGHEST_ID).all():
+            row = int((~images["id"].is_between(0, _HIGHEST_ID)).arg_max() or 0)
+            raise DataError(
+                f"{path}, line {row + 1}: the image number is {images['id'][row]}; download it again"
+            )
         in_train = self._read_pairs("train_test_split.txt", images["id"], (0, 1), "is_training_image")
         split = pl.Series("split", np.where(in_train.to_numpy() == 1, "train", "test"))
         columns: dict[str, npt.NDArray[np.integer] | pl.Series] = {}
@@ -150,13 +157,17 @@ class Cub(Dataset):
         )
         return labels.reshape(len(ids), len(ATTRIBUTES))
 
-    def _check_names(self) -> None:
-        """Where the files of names are there, they must be the known ones."""
+    def _name_files(self) -> tuple[tuple[Path, tuple[str, ...]], ...]:
+        """The files that name attributes and certainties, and the names they must hold."""
         above = [self._folder / "attributes", self._folder, self._folder.parent]
-        for path, names in (
+        return (
             (first_existing([folder / "attributes.txt" for folder in above]), ATTRIBUTES),
             (self._folder / "attributes" / "certainties.txt", CERTAINTIES),
-        ):
+        )
+
+    def _check_names(self) -> None:
+        """Where the files of names are there, they must be the known ones."""
+        for path, names in self._name_files():
             if path.exists() and tuple(numbered_names(path).values()) != names:
                 raise DataError(
                     f"{path}: not the {len(names)} names of CUB in their order; download it again"

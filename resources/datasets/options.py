@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class ReaderOptions(BaseModel):
@@ -21,7 +22,7 @@ class ReaderOptions(BaseModel):
 class DigitsOptions(ReaderOptions):
     """Options of the reader ``digits``."""
 
-    seed: int = Field(0, description="Seed of the split")
+    seed: Seed = Field(0, description="Seed of the split")
     test_fraction: Fraction = Field(0.3, description="Share of each digit that is test")
     per_class: Annotated[int, Field(ge=2)] | None = Field(
         None, description="Take only the first so many images of each digit"
@@ -39,7 +40,7 @@ class Awa2Options(ReaderOptions):
     """Options of the reader ``awa2``."""
 
     folder: str = Field("awa2", description="Folder of the data set, relative to the data folder")
-    seed: int = Field(0, description="Seed of the split")
+    seed: Seed = Field(0, description="Seed of the split")
     test_fraction: Fraction = Field(0.1, description="Share of each class that is test")
 
 
@@ -86,7 +87,7 @@ class TableOptions(ReaderOptions):
         description="What the values of split_column mean, where they are not train and test",
     )
     test_fraction: Fraction = Field(0.3, description="Share of test in a seeded split")
-    seed: int = Field(0, description="Seed of a seeded split")
+    seed: Seed = Field(0, description="Seed of a seeded split")
     stratify_by: str | None = Field(
         None, description="Column whose values keep their shares in a seeded split"
     )

@@ -23,8 +23,9 @@ SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing":
 _OTHER_SPLIT_WORDS = {"val", "valid", "validation", "dev"}
 _SPLIT_NAMES = {"split", "set", "subset", "partition", "fold"}
 
-_WHOLE = r"^[+-]?(0|[1-9]\d{0,17})$"
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+# Not \d, which also matches the digits of other writing systems, which are texts here.
+_WHOLE = r"^[+-]?(0|[1-9][0-9]{0,17})$"
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def clean(column: pl.Series, where: str) -> pl.Series:
             f"{where}: column '{column.name}' holds {kind}; labels are texts, booleans or numbers"
         )
     if kind.is_integer():
-        return column.cast(pl.Int64)
+        whole = column.cast(pl.Int64, strict=False)
+        # Whole numbers beyond 64 bits, such as hashes used as identities, are kept as texts.
+        return whole if whole.null_count() == column.null_count() else _clean_text(column.cast(pl.String))
     if kind.is_float() or kind.is_decimal():
         return _whole(column.cast(pl.Float64).fill_nan(None))
     return column if kind == pl.Boolean else _clean_text(column.cast(pl.String))

@@ -11,9 +11,14 @@ import numpy as np
 import polars as pl
 
 from resources.datasets.textfiles import read_bytes
-from resources.errors import DataError
+from resources.errors import DataError, first_line
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".duckdb")
+
+# Of damaged bytes its Rust code also panics, which is no Exception in Python.
+_POLARS_FAILS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+# A study's query can read its file, and write nothing anywhere.
+_SEALED: dict[str, str | bool | int | float | list[str]] = {"enable_external_access": "false"}
 
 
 @dataclass(frozen=True)
@@ -67,22 +72,25 @@ def load_table(path: Path, query: str | None = None) -> LoadedTable:
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:
+    import pyarrow as pa
+
     try:
-        return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: not a readable Parquet file ({_first_line(error)})") from None
+        # Polars' own reader may end the whole process over damaged bytes; Arrow's raises.
+        return pl.read_parquet(path, use_pyarrow=True)
+    except (*_POLARS_FAILS, pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({first_line(error)})") from None
 
 
 def _run_query(path: Path, query: str) -> pl.DataFrame:
     import duckdb  # only tables in DuckDB need it
 
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with duckdb.connect(str(path), read_only=True, config=_SEALED) as connection:
             relation = connection.sql(query)
             frame: pl.DataFrame = pl.DataFrame() if relation is None else relation.pl()
             return frame
     except duckdb.Error as error:
-        raise DataError(f"{path}: the query fails: {_first_line(error)}") from None
+        raise DataError(f"{path}: the query fails: {first_line(error)}") from None
 
 
 def _read_csv(path: Path, separator: str | None) -> LoadedTable:
@@ -90,17 +98,29 @@ def _read_csv(path: Path, separator: str | None) -> LoadedTable:
     heading = data.split(b"\n", 1)[0].decode()
     if separator is None:
         separator = ";" if heading.count(";") > heading.count(",") else ","
-    names = [name.strip() for name in next(csv.reader([heading], delimiter=separator))]
+    names = _names(path, heading, separator)
     _check_heading(path, names)
     _check_lengths(path, data, separator, len(names))
     try:
         frame = pl.read_csv(data, separator=separator, infer_schema=False)
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path}: not a readable CSV file ({_first_line(error)})") from None
+    except _POLARS_FAILS as error:
+        raise DataError(f"{path}: not a readable CSV file ({first_line(error)})") from None
+    if len(frame.columns) != len(names):
+        raise DataError(
+            f"{path}, line 1: {len(names)} names over {len(frame.columns)} columns; mend its quotation marks"
+        )
     frame = frame.rename(dict(zip(frame.columns, names, strict=True)))
     if data.count(b"\n") == len(frame):
         return LoadedTable(path, frame, 2, "line")
     return LoadedTable(path, frame, 1, "row")  # texts that span lines: counting lines would mislead
+
+
+def _names(path: Path, heading: str, separator: str) -> list[str]:
+    try:
+        names = next(csv.reader([heading], delimiter=separator, strict=True))
+    except csv.Error as error:  # a quotation mark that is not closed in this line, a name without end
+        raise DataError(f"{path}, line 1: the names of the columns cannot be read ({error})") from None
+    return [name.strip() for name in names]
 
 
 def _check_heading(path: Path, names: list[str]) -> None:
@@ -132,7 +152,3 @@ def _check_lengths(path: Path, data: bytes, separator: str, wanted: int) -> None
         raise DataError(
             f"{path}, line {line}: {per_row[row]} fields, but the first line names {wanted} columns"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:200]

@@ -13,6 +13,7 @@ from resources.errors import DataError
 
 _ESCAPES = r"^\s*$|^[/\\~]|^[A-Za-z]:|(^|[/\\])\.\.([/\\]|$)|\x00"
 """Empty, absolute, home, drive letter, or a step up: not below the image folder."""
+_MOST_DIGITS = 9  # of the number of a class or attribute
 
 
 def read_bytes(path: Path) -> bytes:
@@ -21,6 +22,8 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         DataError: If the file is missing, empty, a web page, binary, or not UTF-8 (with the line).
     """
+    if path.is_fifo():
+        raise DataError(f"{path}: a pipe, on which reading may wait for ever; write it to a file first")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -187,7 +190,7 @@ def numbered_names(path: Path) -> dict[int, str]:
     names: dict[int, str] = {}
     for place, line in enumerate(split_lines(path), 1):
         number, _, name = line.replace("\t", " ").partition(" ")
-        if not number.isdecimal() or not name.strip():
+        if not number.isdecimal() or len(number) > _MOST_DIGITS or not name.strip():
             raise DataError(f"{path}, line {place}: '{line[:60]}' is not a number and a name")
         if int(number) in names:
             raise DataError(f"{path}, line {place}: number {number} comes a second time")
@@ -220,6 +223,7 @@ def _refuse_first_bad_line(
         for text, (name, kind) in zip(found, fields.items(), strict=False):
             if not text or (kind != pl.String and not text.removeprefix("-").isdecimal()):
                 raise DataError(f"{path}, line {number}: {name} is '{text}', not a whole number")
-            if kind != pl.String and not -(2**31) <= int(text) < 2**31:
-                raise DataError(f"{path}, line {number}: {name} is {text}, out of range")
+            # By length first: Python refuses to convert thousands of digits.
+            if kind != pl.String and (len(text) > 20 or not -(2**31) <= int(text) < 2**31):
+                raise DataError(f"{path}, line {number}: {name} is {text[:40]}, out of range")
     raise DataError(f"{path}: cannot be read as {wanted} columns ({', '.join(list(fields)[:4])}, …)")

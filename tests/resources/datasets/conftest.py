@@ -1,28 +1,16 @@
 """Small data sets in the official formats, written once a session."""
 
-import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-
-@pytest.fixture(scope="session")
-def official_formats() -> ModuleType:
-    """The module of that name beside this file; tests are not a package, so it is loaded by its path."""
-    path = Path(__file__).with_name("official_formats.py")
-    spec = importlib.util.spec_from_file_location("official_formats", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.resources.datasets import official_formats
 
 
 @pytest.fixture(scope="session")
-def pristine(official_formats: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with ``celeba``, ``awa2`` and ``cub``, label files only; not to be changed."""
     root = tmp_path_factory.mktemp("pristine")
     official_formats.write_celeba(root / "celeba", images=False)

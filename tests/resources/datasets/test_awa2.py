@@ -4,12 +4,12 @@ import csv
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import polars as pl
 
 from resources.datasets.awa2 import ATTRIBUTES, AwA2
+from tests.resources.datasets import official_formats
 
 
 def test_every_label_follows_from_the_class(pristine: Path) -> None:
@@ -23,7 +23,7 @@ def test_every_label_follows_from_the_class(pristine: Path) -> None:
         assert [row[attribute] for attribute in ATTRIBUTES] == matrix[classes.index(name)].tolist()
 
 
-def test_images_and_lists_give_the_same_table(official_formats: ModuleType, tmp_path: Path) -> None:
+def test_images_and_lists_give_the_same_table(tmp_path: Path) -> None:
     official_formats.write_awa2(tmp_path / "a" / "Animals_with_Attributes2", 40, images=True, lists=False)
     official_formats.write_awa2(tmp_path / "b", 40, images=False, lists=True)
     official_formats.write_awa2(tmp_path / "c", 40, images=True, lists=True)

@@ -66,6 +66,7 @@ def test_missing_empty_web_page_and_non_utf8_files_are_named(data: Path, file: s
     ("file", "line", "text", "message"),
     [
         (CELEBA, 1, "121", r"celeba.txt, line 1: announces 121 images, but 120 lines follow"),
+        (CELEBA, 1, "9" * 5000, r"line 1: '9{40}' is not the number of images"),
         (CELEBA, 1, "many", r"line 1: 'many' is not the number of images"),
         (CELEBA, 2, "Male Young", r"line 2: 2 attribute names; CelebA has 40"),
         (CELEBA, 5, "000003.jpg" + ONES[:-2], r"line 5: 40 fields where 41 belong"),
@@ -91,6 +92,12 @@ def test_missing_empty_web_page_and_non_utf8_files_are_named(data: Path, file: s
         (PARTITION, 4, "000777.jpg 0", r"partition.txt: image '000004.jpg'|'000777.jpg'"),
         (PARTITION, 4, "000003.jpg 0", r"partition.txt, line 4: image '000003.jpg' comes a second time"),
         (IDENTITY, 120, "000120.jpg", r"identity_CelebA.txt, line 120: 1 fields where 2 belong"),
+        (
+            IDENTITY,
+            7,
+            "000007.jpg " + "9" * 5000,
+            r"identity_CelebA.txt, line 7: number is 9{40}, out of range",
+        ),
         (IDENTITY, 7, "000007.jpg x\r", r"identity_CelebA.txt, line 7: number is 'x'"),
     ],
 )
@@ -160,6 +167,9 @@ def test_awa2(data: Path, edit: Edit, file: str, line: int, text: str | None, me
         (CUB + "train_test_split.txt", 3, "3 2", r"split.txt, line 3: is_training_image is 2"),
         (CUB + "train_test_split.txt", 3, None, r"split.txt: image '3' of images.txt is not in it"),
         (CUB + "image_class_labels.txt", 3, "3 201", r"image_class_labels.txt, line 3: the class is 201"),
+        (CUB + "images.txt", 3, "2147483647 a.jpg", r"images.txt, line 3: the image number is 2147483647"),
+        (CUB + "images.txt", 3, "-3 a.jpg", r"images.txt, line 3: the image number is -3"),
+        ("cub/attributes.txt", 3, "9" * 5000 + " has_wheels", r"attributes.txt, line 3: .* is not a number"),
         (CUB + "images.txt", 3, "3 ../../secret.jpg", r"images.txt, line 3: image path '../../secret.jpg'"),
         ("cub/attributes.txt", 3, "3 has_wheels", r"attributes.txt: not the 312 names"),
     ],

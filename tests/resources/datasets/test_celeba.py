@@ -3,11 +3,11 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import polars as pl
 
 from resources.datasets.celeba import ATTRIBUTES, CelebA
+from tests.resources.datasets import official_formats
 
 
 def plain(folder: Path) -> pl.DataFrame:
@@ -39,7 +39,7 @@ def test_every_label_is_what_the_files_say(pristine: Path) -> None:
     assert table.task_names == CelebA(folder=pristine).task_names()
 
 
-def test_line_ends_do_not_matter(official_formats: ModuleType, pristine: Path, tmp_path: Path) -> None:
+def test_line_ends_do_not_matter(pristine: Path, tmp_path: Path) -> None:
     official_formats.write_celeba(tmp_path / "celeba", images=False, crlf=True)
     assert CelebA(folder=tmp_path).read().frame.equals(CelebA(folder=pristine / "celeba").read().frame)
 

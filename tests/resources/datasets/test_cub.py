@@ -103,3 +103,11 @@ def test_classes_need_no_annotations(shared_data: Callable[[str], Path]) -> None
     assert dict(frame["split"].value_counts().iter_rows()) == {"train": 5994, "test": 5794}
     with pytest.raises(DataError, match=r"image_attribute_labels.txt: no such file"):
         Cub(folder=shared_data("cub")).read()
+
+
+def test_every_file_that_is_read_is_watched(pristine: Path) -> None:
+    """A change of a file that is not watched would go unnoticed once the labels are up to date."""
+    folder = pristine / "cub" / "CUB_200_2011"
+    watched = {path.relative_to(folder.parent).as_posix() for path in Cub(folder=folder).label_files()}
+    there = {path.relative_to(folder.parent).as_posix() for path in folder.parent.rglob("*.txt")}
+    assert watched == there

@@ -19,6 +19,7 @@ from resources.errors import StudyError
         ("digits", {"test_fraction": 1.5}, "option 'test_fraction'.*less than 1"),
         ("celeba", {"seed": 1}, "unknown option 'seed'; allowed are tasks, folder, identity"),
         ("cub", {"certainty_weights": [0, 1]}, "option 'certainty_weights'"),
+        ("digits", {"seed": 2**63}, "option 'seed': Input should be less than"),
         ("table", {}, "option 'table' is required"),
         ("table", {"table": "a.csv", "one_vs_rest": {"c": {"minimum": 3}}}, "one_vs_rest.c.minimum"),
         ("table", {"table": "a.csv", "stratify_by": "a", "group_by": "b"}, "exclude each other"),

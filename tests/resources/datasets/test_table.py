@@ -331,6 +331,42 @@ def test_bad_files_of_other_kinds_get_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "heading", ['a,"b\nc",d', 'a,"b,c', 'a"b,c"d,e', "a," + "b" * 140_000 + ",c"], ids=range(4)
+)
+def test_a_heading_that_cannot_be_read_is_refused(heading: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text(heading + "\n1,2,3\n1,2,4\n")
+    with pytest.raises(DataError, match=r"labels\.csv, line [123]: |labels\.csv: a quotation mark"):
+        read(path)
+
+
+def test_whole_numbers_beyond_64_bits_are_kept_apart(tmp_path: Path) -> None:
+    names = [2**64 - 1, 2**64 - 2, 2**64 - 1, 1]
+    pl.DataFrame(
+        {"person": names, "even": [0, 1, 0, 1]}, schema_overrides={"person": pl.UInt64}
+    ).write_parquet(tmp_path / "t.parquet")
+    result = read(tmp_path / "t.parquet", tasks=["person", "even"], test_fraction=0.0)
+    assert result.tasks[0].value_names == ("1", str(2**64 - 2), str(2**64 - 1))
+    assert result.frame["person"].to_list() == [2, 1, 2, 0]
+
+
+def test_a_query_cannot_write_or_read_other_files(tmp_path: Path) -> None:
+    with duckdb.connect(tmp_path / "t.duckdb") as connection:
+        connection.execute("CREATE TABLE t AS SELECT range AS i, range % 2 AS even FROM range(10)")
+    (tmp_path / "other.csv").write_text("a\n1\n")
+    for query in (
+        f"COPY t TO '{tmp_path / 'out.csv'}'",
+        f"FROM read_csv('{tmp_path / 'other.csv'}')",
+        f"ATTACH '{tmp_path / 'new.duckdb'}'",
+        "SET enable_external_access = true",
+        "DROP TABLE t",
+    ):
+        with pytest.raises(DataError, match=r"t\.duckdb: the query fails"):
+            read(tmp_path / "t.duckdb", query=query)
+    assert {path.name for path in tmp_path.iterdir()} == {"t.duckdb", "other.csv"}
+
+
 def test_split_values_say_what_other_words_mean(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("s,b\n0,x\n1,y\n2,x\nTraining,y\n")
