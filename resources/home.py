@@ -6,6 +6,7 @@ Which environment variables choose it is decided here and nowhere else.
 import os
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dagster as dg
 from pydantic import Field
@@ -28,13 +29,15 @@ def default_data(home: Path) -> Path:
 
 
 def mlflow_address() -> str:
-    """Where people open MLflow's pages: the server itself, or the port that `transferability ui` serves."""
+    """Where people open MLflow's pages: the server itself, or the port that `transferability ui` serves.
+
+    A name and password in the server's address are left out: links stand in manifests and on pages.
+    """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return (
-        uri
-        if uri.startswith("http")
-        else f"http://127.0.0.1:{os.environ.get('TRANSFERABILITY_MLFLOW_PORT', '5000')}"
-    )
+    if not uri.startswith("http"):
+        return f"http://127.0.0.1:{os.environ.get('TRANSFERABILITY_MLFLOW_PORT', '5000')}"
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def dagster_address() -> str:

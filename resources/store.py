@@ -107,6 +107,19 @@ class Manifest:
         return json.dumps({**content, "content_hash": content_hash(content)}, indent=1, sort_keys=True)
 
 
+def read_manifest(path: Path) -> Manifest | None:
+    """The manifest in a file; None where it is absent, cut short or edited: then the output is made again."""
+    try:
+        fields = json.loads(path.read_bytes())
+        stored_hash = fields.pop("content_hash")
+        sound = stored_hash == content_hash(fields) and fields.pop("format") == MANIFEST_FORMAT
+        del fields["identity_hash"]
+        manifest = Manifest(**fields)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return manifest if sound else None
+
+
 @dataclass(frozen=True)
 class Store:
     """The files of all studies below `root`, one folder a study, one folder an asset."""
@@ -131,17 +144,11 @@ class Store:
 
     def manifest(self, study: str, asset: str, partition: str | None) -> Manifest | None:
         """The manifest of an output, or None where there is none that this version can read."""
-        path = self.manifest_path(study, asset, partition)
-        try:
-            fields = json.loads(path.read_bytes())
-            stored_hash = fields.pop("content_hash")
-            sound = stored_hash == content_hash(fields) and fields.pop("format") == MANIFEST_FORMAT
-            del fields["identity_hash"]
-            manifest = Manifest(**fields)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return None  # absent, cut short or edited: then the output is made again
+        manifest = read_manifest(self.manifest_path(study, asset, partition))
+        if manifest is None:
+            return None
         own = (manifest.study, manifest.asset, manifest.partition) == (study, asset, partition or WHOLE)
-        return manifest if sound and own else None
+        return manifest if own else None
 
     def holds(self, manifest: Manifest) -> bool:
         """Whether every file of a manifest is there as it was committed.
@@ -208,7 +215,7 @@ class Store:
         paths = [self.table_path(study, table, partition) for partition in partitions]
         try:
             return pl.concat([pl.read_parquet(path) for path in paths], how="vertical_relaxed")
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             lost = next((path for path in paths if not path.exists()), None)
             what = f"a piece is missing ({lost.name})" if lost else "a piece cannot be read"
             raise StoreError(f"{study}/tables/{table}: {what}; run `transferability run {study}`") from error

@@ -16,9 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from filelock import FileLock
 
+from resources.errors import StoreError, first_line
 from resources.processes import lives, this_process
 
 if TYPE_CHECKING:
@@ -37,8 +39,11 @@ class TrackedRun:
     Every method gives up quietly, once and for all, when the server does.
     """
 
-    def __init__(self, client: "MlflowClient", experiment_id: str, run_id: str, ui: str) -> None:
+    def __init__(
+        self, client: "MlflowClient", experiment_id: str, run_id: str, ui: str, artifacts: str = ""
+    ) -> None:
         self._client = client
+        self._artifacts = artifacts
         self.run_id = run_id
         self.url: str | None = f"{ui}/#/experiments/{experiment_id}/runs/{run_id}"
         self._broken = False
@@ -68,10 +73,34 @@ class TrackedRun:
 
         self._tags += [RunTag(key, str(value)) for key, value in values.items()]
 
+    def page(self, artifact: str) -> str | None:
+        """Where MLflow shows one of the run's artifacts, for links; None while it is not tracked."""
+        return f"{self.url}/artifacts/{artifact}" if self.url else None
+
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a copy of a small file or of a folder."""
         log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
         self._try(f"artifact {path.name}", lambda: log(self.run_id, str(path), folder))
+
+    def keep(self, path: Path, folder: str) -> None:
+        """Keep a large file as it is now: as a second name of the same bytes where the artifacts lie on its disk.
+
+        The file must be one that is only ever replaced, never written into.
+        """
+        self._try(f"artifact {path.name}", lambda: self._link(path, folder))
+
+    def _link(self, path: Path, folder: str) -> None:
+        parts = urlsplit(self._artifacts)
+        if parts.scheme == "file":
+            place = Path(url2pathname(parts.path)) / folder / path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                place.hardlink_to(path)
+            except OSError:  # another disk, or one without such names: a copy, then
+                pass
+            else:
+                return
+        self._client.log_artifact(self.run_id, str(path), folder)
 
     def end(self, status: str) -> None:
         """Send what is left and close the run as FINISHED, FAILED or KILLED."""
@@ -94,7 +123,7 @@ class TrackedRun:
             call()
         except Exception as error:
             self._broken = True
-            _LOG.warning("MLflow: %s failed (%s); this run is tracked no further", action, _first_line(error))
+            _LOG.warning("MLflow: %s failed (%s); this run is tracked no further", action, first_line(error))
 
 
 class Untracked(TrackedRun):
@@ -115,6 +144,9 @@ class Untracked(TrackedRun):
         """Nothing."""
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Nothing."""
+
+    def keep(self, path: Path, folder: str) -> None:
         """Nothing."""
 
     def end(self, status: str) -> None:
@@ -167,9 +199,28 @@ class Tracking:
             for run in orphans:
                 client.set_terminated(run.info.run_id, "KILLED")
         except Exception as error:
-            _LOG.warning("MLflow: %s is not reachable (%s)", self._where(), _first_line(error))
+            _LOG.warning("MLflow: %s is not reachable (%s)", self._where(), first_line(error))
             return 0
         return len(orphans)
+
+    def fetch(self, run_id: str, folder: str, into: Path) -> Path:
+        """Copy a folder of a run's artifacts into another folder, and return where it is there.
+
+        Raises:
+            StoreError: if the server, the run or the folder of artifacts is not there.
+        """
+        try:
+            client = self._connected()
+            client.get_run(run_id)
+            if not client.list_artifacts(run_id, folder):
+                raise StoreError(f"MLflow run {run_id}: keeps no '{folder}'; choose a run that does")
+            return Path(client.download_artifacts(run_id, folder, str(into)))
+        except StoreError:
+            raise
+        except Exception as error:
+            raise StoreError(
+                f"MLflow run {run_id}: cannot be read from {self._where()} ({first_line(error)})"
+            ) from error
 
     def _open(self, experiment: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
         if time.monotonic() < self._away_until:
@@ -182,9 +233,9 @@ class Tracking:
         except Exception as error:
             self._away_until = time.monotonic() + _RETRY_AFTER
             self._client = None
-            _LOG.warning("MLflow: %s is not reachable (%s); not tracked", self._where(), _first_line(error))
+            _LOG.warning("MLflow: %s is not reachable (%s); not tracked", self._where(), first_line(error))
             return Untracked()
-        return TrackedRun(client, identity, run.info.run_id, self.ui.rstrip("/"))
+        return TrackedRun(client, identity, run.info.run_id, self.ui.rstrip("/"), run.info.artifact_uri or "")
 
     def _where(self) -> str:
         return urlsplit(self.tracking_uri).hostname or "the embedded store"
@@ -228,8 +279,13 @@ class Tracking:
             with FileLock(self.home / ".mlflow.lock"):
                 found = client.get_experiment_by_name(name)
                 if found is None:
+                    # The kind says that these are trainings; MLflow's pages take them for chats otherwise.
                     place = None if self.uri else (self.home / "mlartifacts" / name).absolute().as_uri()
-                    self._experiments[name] = client.create_experiment(name, artifact_location=place)
+                    self._experiments[name] = client.create_experiment(
+                        name,
+                        artifact_location=place,
+                        tags={"mlflow.experimentKind": "custom_model_development"},
+                    )
                 else:
                     if found.lifecycle_stage == "deleted":
                         client.restore_experiment(found.experiment_id)
@@ -243,7 +299,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -110,6 +110,7 @@ def test_what_mlflow_refuses_does_not_stop_the_work(
     assert "tracked no further" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_a_run_that_is_closed_later(tracking: Tracking, home: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path; from resources.tracking import Tracking\n"

@@ -153,6 +153,7 @@ def test_a_reader_keeps_what_it_opened_and_does_not_stop_the_writer(
         assert reader.stdout.readline() == "[(1,)]\n"
 
 
+@pytest.mark.slow
 def test_processes_that_publish_together_lose_nothing(store: Store, warehouse: Warehouse) -> None:
     script = """
 import sys
