@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -14,6 +14,12 @@ from assets.stage import Stage
 from assets.study import Study
 from resources.errors import DataError, StoreError
 from resources.home import Home
+
+if TYPE_CHECKING:
+    from assets.labels.pixels import PixelCache
+
+NO_IMAGES = "no images"
+"""The data version of the pixels of a study that has only labels and features."""
 
 
 def make_labels(work: Work) -> None:
@@ -43,17 +49,38 @@ def make_pixels(work: Work) -> None:
 
     study = work.study
     images = study.dataset.pixels()
+    if images is None and study.dataset.image_root() is None and not needs_images(study):
+        work.version = NO_IMAGES
+        work.tell(images=0, note="no images; every source is an array of features")
+        return
     destination = work.path("pixels", ".npy")
     cache = build_pixel_cache(
         image_paths(study) if images is None else images,
         study.settings.recipe.image_size,
         destination,
         tolerate_unreadable=study.settings.tolerate_unreadable_images,
+        root=study.dataset.image_root(),
     )
     work.adopt(destination)
     work.adopt(destination.with_suffix(".json"))
     work.version = cache.content_hash
     work.tell(images=len(cache.pixels), unreadable=len(cache.unreadable), size=cache.size)
+
+
+def needs_images(study: Study) -> bool:
+    """Whether a network looks at the images: one that is trained, or one that is brought along."""
+    files = [study.representation_file(source) for source in study.sources]
+    return any(file is None or file.suffix == ".onnx" for file in files)
+
+
+def pixels_of(study: Study, home: Home) -> "PixelCache | None":
+    """The pixel cache of a study, memory-mapped; None where there is none, yet or because it needs no images."""
+    from assets.labels.pixels import load_pixel_cache
+
+    manifest = home.store.manifest(study.name, "pixels", None)
+    if manifest is None or manifest.data_version == NO_IMAGES:
+        return None
+    return load_pixel_cache(home.store.path(study.name, "pixels", None, ".npy"))
 
 
 def image_paths(study: Study) -> list[Path]:
@@ -129,6 +156,7 @@ PIXELS = Stage(
     settings=lambda study, _: {
         "image_size": study.settings.recipe.image_size,
         "tolerate_unreadable": study.settings.tolerate_unreadable_images,
+        "needed": needs_images(study),
     },
     kinds=frozenset({"numpy"}),
     command="models",

@@ -45,6 +45,8 @@ def decode_image(path: Path, size: int) -> npt.NDArray[np.uint8]:
     expected = SUFFIXES.get(path.suffix.lower())
     if expected is None:
         raise DataError(f"extension '{path.suffix}' is not one of {', '.join(SUFFIXES)}")
+    if path.exists() and not path.is_file():
+        raise DataError("is no file")  # a folder, or a pipe on which reading would wait for ever
     try:
         with Image.open(path, formats=_FORMATS) as image:
             _check_header(image, expected)
@@ -56,7 +58,7 @@ def decode_image(path: Path, size: int) -> npt.NDArray[np.uint8]:
     except Image.DecompressionBombError:
         raise DataError(f"more than {MAX_PIXELS:,} pixels, taken for a decompression bomb") from None
     except Exception as error:  # Pillow's plugins raise whatever broken bytes lead them to
-        raise DataError(f"{type(error).__name__}: {_one_line(error)}") from None
+        raise DataError(f"{type(error).__name__}: {_one_line(error).replace(str(path), path.name)}") from None
 
 
 def resize_array(image: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:

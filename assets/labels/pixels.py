@@ -65,6 +65,7 @@ def build_pixel_cache(
     workers: int | None = None,
     tolerate_unreadable: int = 0,
     progress: Progress | None = None,
+    root: Path | None = None,
 ) -> PixelCache:
     """Decode all images once and publish the cache atomically; a build that was cut short is continued.
 
@@ -76,6 +77,7 @@ def build_pixel_cache(
         workers: Threads; all cores if None (Pillow decodes and resizes outside the interpreter lock).
         tolerate_unreadable: How many images may fail; what was decoded is kept for the next try either way.
         progress: Called with (images done, n) after each shard, from the calling thread.
+        root: The folder that unreadable images are named from; None names them by their whole path.
 
     Returns:
         The published cache, memory-mapped.
@@ -84,7 +86,7 @@ def build_pixel_cache(
         DataError: If images are missing, or more than tolerated cannot be decoded (all are listed in
             ``<name>.unreadable.txt``).
     """
-    build = UnfinishedCache(images, size, destination, shard_rows)
+    build = UnfinishedCache(images, size, destination, shard_rows, root)
     build.start()
     _decode_shards(build, workers or os.cpu_count() or 1, progress)
     unreadable = build.unreadable()

@@ -38,10 +38,14 @@ class UnfinishedCache:
         size: Side of the square, pixels.
         destination: Path of the finished ``.npy``.
         shard_rows: Rows a shard.
+        root: The folder that images are named from in records and lists; None names them by their whole path.
     """
 
-    def __init__(self, images: Images, size: int, destination: Path, shard_rows: int) -> None:
+    def __init__(
+        self, images: Images, size: int, destination: Path, shard_rows: int, root: Path | None = None
+    ) -> None:
         self.images = images
+        self.root = root
         self.n = len(images)
         self.size = size
         self.destination = destination
@@ -83,7 +87,7 @@ class UnfinishedCache:
                 self._pixels[row] = self._decode_row(row)
             except DataError as error:
                 self._pixels[row] = 0
-                unreadable.append(Unreadable(row, str(self.images[row]), str(error)))
+                unreadable.append(Unreadable(row, self._name(row), str(error)))
         record = {
             "identity": self._identity(shard),
             "digests": _row_digests(self._pixels[shard.start : shard.stop]),
@@ -124,6 +128,12 @@ class UnfinishedCache:
     def _decode_row(self, row: int) -> Pixels:
         image = self.images[row]
         return decode_image(image, self.size) if isinstance(image, Path) else resize_array(image, self.size)
+
+    def _name(self, row: int) -> str:
+        image = self.images[row]
+        if isinstance(image, Path) and self.root is not None and image.is_relative_to(self.root):
+            return image.relative_to(self.root).as_posix()
+        return str(image)
 
     def _open_partial(self) -> "np.memmap[Any, np.dtype[np.uint8]]":
         shape = (self.n, self.size, self.size, 3)

@@ -1,5 +1,6 @@
 """One image to one square: every mode to RGB, upright, transparency on white; untrustworthy files refused."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -119,6 +120,9 @@ def test_untrustworthy_files_are_refused_with_a_reason(tmp_path: Path) -> None:
             decode_image(tmp_path / name, 16)
     with pytest.raises(DataError, match="no such file"):
         decode_image(tmp_path / "absent.jpg", 16)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match="is no file"):
+        decode_image(tmp_path / "pipe.png", 16)
 
 
 def test_an_image_just_over_the_limit_is_refused_by_its_header(tmp_path: Path) -> None:

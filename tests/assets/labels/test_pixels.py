@@ -1,9 +1,11 @@
 """The pixel cache: complete, resumable, atomic, with unreadable images counted and listed."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -95,6 +97,17 @@ def test_unreadable_images_stop_the_build_unless_tolerated(images: list[Path], t
     assert np.flatnonzero(~cache.readable).tolist() == [2, 9]
     assert not cache.pixels[~cache.readable].any()
     assert load_pixel_cache(destination).unreadable == cache.unreadable
+    named = build_pixel_cache(images, 8, destination, tolerate_unreadable=2, root=images[2].parent)
+    assert [entry.name for entry in named.unreadable] == [images[2].name, images[9].name]
+    assert str(tmp_path) not in destination.with_suffix(".json").read_text()
+
+
+def test_unfinished_pixels_of_another_shape_are_thrown_away(images: list[Path], tmp_path: Path) -> None:
+    destination = tmp_path / "pixels.npy"
+    np.save(tmp_path / "left.npy", np.zeros((3, 4, 4, 3), np.uint8))
+    for left in (b"no array", (tmp_path / "left.npy").read_bytes()):
+        (tmp_path / "pixels.npy.partial").write_bytes(left)
+        assert build_pixel_cache(images, 16, destination).pixels.shape == (30, 16, 16, 3)
 
 
 def test_a_black_image_is_not_the_same_as_an_unreadable_one(images: list[Path], tmp_path: Path) -> None:
@@ -211,3 +224,17 @@ def test_the_identity_of_an_image_set(images: list[Path], tmp_path: Path) -> Non
     array = np.zeros((4, 8, 8), dtype=np.uint8)
     assert hash_images(array) == hash_images(array.copy())
     assert hash_images(array) != hash_images(array.reshape(8, 4, 8))
+
+
+def test_every_core_decodes(images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(min(os.cpu_count() or 1, 16))
+
+    def decode(path: Path, size: int) -> np.ndarray:
+        if int(path.stem) < together.parties:  # the first image of each thread waits for all others
+            together.wait(timeout=20)
+        return decode_image(path, size)
+
+    monkeypatch.setattr(shards, "decode_image", decode)
+    cache = build_pixel_cache(images, 16, tmp_path / "pixels.npy", shard_rows=1)
+    assert not together.broken
+    assert cache.readable.all()

@@ -1,0 +1,66 @@
+"""The checks that travel with the data: what they refuse, what they only warn of, and what they say."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from assets.labels import checks
+
+Read = Callable[[str], pl.DataFrame]
+
+
+def study(published: dict[str, int] | None = None, **options: object) -> Any:
+    """What the checks look at of a study."""
+    return SimpleNamespace(
+        tasks=("person", "wings"),
+        settings=SimpleNamespace(dataset=SimpleNamespace(options=options)),
+        dataset=SimpleNamespace(published_counts=lambda: published or {}),
+    )
+
+
+def labels(**columns: list[object]) -> Read:
+    """A reader of one label table: four images of two people."""
+    frame: dict[str, list[object]] = {
+        "image_id": [0, 1, 2, 3], "image": ["a", "b", "c", "d"], "split": ["train", "train", "train", "test"],
+        "person": [0, 0, 1, 1], "wings": [0, 1, None, 0],
+    }  # fmt: skip
+    return lambda _table: pl.DataFrame(frame | columns)
+
+
+def test_a_sound_table_passes() -> None:
+    for check in (checks.image_keys, checks.splits, checks.grouped_split, checks.published_counts,
+                  checks.constant_tasks):  # fmt: skip
+        found = check(study(), labels())
+        assert found.passed, check
+
+
+@pytest.mark.parametrize(
+    ("check", "columns", "said"),
+    [
+        (checks.image_keys, {"image_id": [0, 1, 3, 2]}, "image_id does not count the rows"),
+        (checks.image_keys, {"image": ["a", "b", "c", "a"]}, "image 'a' comes twice"),
+        (checks.splits, {"split": ["train", "val", "test", "test"]}, "split 'val' is neither train nor test"),
+        (checks.splits, {"split": ["test"] * 4}, "train is empty"),
+    ],
+)
+def test_what_is_broken_stops_the_run(check: Any, columns: dict[str, list[object]], said: str) -> None:
+    found = check(study(), labels(**columns))
+    assert (found.passed, found.text, found.warning) == (False, said, False)
+
+
+def test_a_group_in_both_splits_stops_the_run() -> None:
+    found = checks.grouped_split(study(group_by="person"), labels())
+    assert (found.passed, found.text) == (False, "1 values of person are in both splits")
+    apart = labels(split=["train", "train", "test", "test"])
+    assert checks.grouped_split(study(group_by="person"), apart).passed
+
+
+def test_a_subset_and_a_constant_task_are_only_warned_of() -> None:
+    found = checks.published_counts(study({"images": 202_599, "person": 2}), labels())
+    assert (found.passed, found.warning) == (False, True)
+    assert found.text == "4 instead of 202,599 images"
+    found = checks.constant_tasks(study(), labels(wings=[1, 1, None, 0]))
+    assert (found.passed, found.warning, found.text) == (False, True, "constant in train: wings")
