@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,12 @@ import polars as pl
 from assets.labels.assets import LABELS, PIXELS
 from assets.materialize import Work
 from assets.models import tables
+from assets.models.brought import (
+    make_brought_embedding,
+    make_brought_source,
+    outside_versions,
+    record_file,
+)
 from assets.stage import Stage
 from assets.study import Study
 from resources.store import content_hash, file_hash
@@ -26,25 +33,31 @@ UNTRAINABLE = "untrainable"
 
 
 def make_source_model(work: Work) -> None:
-    """Train one source's network, or mark it as not trainable."""
+    """Train one source's network, or mark it as not trainable or brought along."""
+    if work.study.representation_file(work.task) is not None:
+        make_brought_source(work)
+        return
     from assets.labels.pixels import load_pixel_cache
-    from assets.models.training import train_source_model
+    from assets.models.training import not_trainable_because, train_source_model
     from assets.models.weights import save_source_model
     from resources.compute import choose_device
 
     labels = pl.read_parquet(work.path("labels", ".parquet", work.task))
     codes = labels["value"].fill_null(-1).to_numpy()
-    is_train, is_test = ((labels["split"] == split).to_numpy() for split in ("train", "test"))
-    if np.unique(codes[is_train & (codes >= 0)]).size < 2:
-        _write_untrainable(work, codes >= 0, is_train, is_test)
-        return
     cache = load_pixel_cache(work.path("pixels", ".npy"))
+    is_train, is_test = (
+        (labels["split"] == split).to_numpy() & cache.readable for split in ("train", "test")
+    )
+    if (reason := not_trainable_because(codes, is_train)) is not None:
+        _write_untrainable(work, reason, codes >= 0, is_train, is_test)
+        return
+    record_file(work)
     checkpoint = _checkpoint(work)
     trained = train_source_model(
         cache.pixels,
         codes,
-        is_train & cache.readable,
-        is_test & cache.readable,
+        is_train,
+        is_test,
         work.study.settings.recipe,
         work.study.network(work.task),
         device=choose_device(),
@@ -54,6 +67,7 @@ def make_source_model(work: Work) -> None:
     with work.file(".safetensors") as path:
         save_source_model(trained, path)
         work.version = file_hash(path)
+    work.keep_in_mlflow(work.path("source_model", ".safetensors", work.task))
     with work.file(".log_p_z.parquet") as path:
         pl.DataFrame({"log_p_z": trained.log_p_z}).write_parquet(path, statistics=False)
     _write_row(work, trained)
@@ -61,7 +75,10 @@ def make_source_model(work: Work) -> None:
 
 
 def make_embedding(work: Work) -> None:
-    """The penultimate activations of one source's network for every image."""
+    """The penultimate activations of one source's network for every image, or a representation brought along."""
+    if (file := work.study.representation_file(work.task)) is not None:
+        make_brought_embedding(work, file)
+        return
     manifest = work.home.store.manifest(work.study.name, "source_model", work.task)
     if manifest is not None and manifest.data_version == UNTRAINABLE:
         work.version = UNTRAINABLE
@@ -102,12 +119,15 @@ def _log_epoch(work: Work, record: "EpochRecord") -> None:
             "train_accuracy": record.train_accuracy,
             "learning_rate": record.learning_rate,
             "images_per_second": record.images_per_second,
+            "gpu_memory_gb": None if record.gpu_memory is None else record.gpu_memory / 1e9,
         },
         step=record.epoch,
     )
 
 
 def _write_row(work: Work, trained: "TrainedModel") -> None:
+    from resources.compute import describe_device
+
     network = work.study.network(work.task)
     facts = {
         "train_log_likelihood": trained.train_log_likelihood,
@@ -130,10 +150,15 @@ def _write_row(work: Work, trained: "TrainedModel") -> None:
     }
     work.write(tables.SOURCE_MODELS, tables.SOURCE_MODELS.frame([row]))
     work.tell(**{key: value for key, value in facts.items() if value is not None})
+    work.record(
+        device=describe_device(trained.device),
+        precision=trained.precision,
+        gpu_memory_peak=trained.gpu_memory_peak,
+        libraries={name: version(name) for name in ("torch", "torchvision", "numpy")},
+    )
 
 
-def _write_untrainable(work: Work, known: Mask, is_train: Mask, is_test: Mask) -> None:
-    reason = "the task is constant in train; a network has nothing to learn"
+def _write_untrainable(work: Work, reason: str, known: Mask, is_train: Mask, is_test: Mask) -> None:
     row = {
         "task": work.task,
         "n_train": int((known & is_train).sum()),
@@ -141,7 +166,7 @@ def _write_untrainable(work: Work, known: Mask, is_train: Mask, is_test: Mask) -
         "epochs": 0,
         "seconds": 0.0,
         "undefined_because": reason,
-        "n_classes": 1,
+        "n_classes": int(np.any(known & is_train)),
     }
     work.write(tables.SOURCE_MODELS, tables.SOURCE_MODELS.frame([row]))
     work.version = UNTRAINABLE
@@ -151,6 +176,8 @@ def _write_untrainable(work: Work, known: Mask, is_train: Mask, is_test: Mask) -
 
 def _training_settings(study: Study, task: str | None) -> Mapping[str, Any]:
     """What a network follows from; for the stage as a whole, the code version, of every source."""
+    if task in study.settings.representations:
+        return {"representation": study.settings.representations[task].model_dump(mode="json")}
     network = study.network(task or "").model_dump(mode="json")
     return {"recipe": study.settings.recipe.model_dump(mode="json"), "network": network}
 
@@ -158,12 +185,13 @@ def _training_settings(study: Study, task: str | None) -> Mapping[str, Any]:
 SOURCE_MODEL = Stage(
     name="source_model",
     description="The network (w_Z, h_Z) of one source task, trained with cross entropy (Eq. 1-2); its own test error "
-    "is the task's empirical hardness (Sec. 5.3).",
+    "is the task's empirical hardness (Sec. 5.3). A representation that is brought along has neither.",
     make=make_source_model,
     partitions="sources",
     after=(LABELS, PIXELS),
     tables=(tables.SOURCE_MODELS,),
     settings=_training_settings,
+    outside=outside_versions,
     kinds=frozenset({"pytorch", "duckdb"}),
     pool="gpu",
     command="models",

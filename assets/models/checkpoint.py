@@ -24,7 +24,8 @@ from resources.errors import StoreError
 class EpochRecord:
     """One epoch: number (1-based), mean loss (nats), accuracy over its batches in training mode.
 
-    `learning_rate` is that of its last step, `seconds` its wall time, `images_per_second` its throughput.
+    `learning_rate` is that of its last step, `seconds` its wall time, `images_per_second` its throughput,
+    `gpu_memory` the peak of this training so far, bytes (None without CUDA).
     """
 
     epoch: int
@@ -33,6 +34,7 @@ class EpochRecord:
     learning_rate: float
     seconds: float
     images_per_second: float
+    gpu_memory: int | None = None
 
 
 def fingerprint(

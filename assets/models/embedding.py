@@ -24,7 +24,7 @@ def extract_embedding(
     *,
     device: str,
     batch_size: int = EVALUATION_BATCH,
-    resident: bool | None = None,
+    resident: bool = False,
 ) -> None:
     """Write the embedding of every image, r = w_Z(x), batch by batch; only a batch is in memory.
 
@@ -34,7 +34,8 @@ def extract_embedding(
         destination: `.safetensors` file to write: key `embedding`, (n, D) float32, row = image.
         device: Torch device.
         batch_size: Images a forward pass.
-        resident: Whether the pixels are held on the device; None: where they fit.
+        resident: Whether the pixels are first taken into the device's memory. Each is looked at once, so that they
+            are better read a batch ahead.
 
     Raises:
         ComputeError: An embedding is not a number; names the image.

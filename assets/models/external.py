@@ -21,7 +21,7 @@ from assets.models.embedding import KEY, embedding_file
 from assets.models.evaluation import EVALUATION_BATCH
 from assets.models.networks import normalise
 from assets.models.tensor_files import open_tensors
-from resources.errors import DataError
+from resources.errors import DataError, first_line
 
 Features = npt.NDArray[Any]
 _COPY_ROWS = 8192
@@ -196,7 +196,7 @@ class _OnnxNetwork:
         try:
             output = self.session.run(None, {self.name: images.contiguous().numpy()})[0]
         except Exception as error:
-            what = f"fails on images {tuple(images.shape)} ({_first_line(error)})"
+            what = f"fails on images {tuple(images.shape)} ({first_line(error)})"
             raise DataError(f"{self.source}: {what}") from error
         if len(output) != len(images):
             what = f"returns {output.shape} for {len(images)} images"
@@ -212,7 +212,7 @@ def _open_network(source: Path) -> _OnnxNetwork:
     try:
         session = ort.InferenceSession(str(source), providers=ort.get_available_providers())
     except Exception as error:
-        raise DataError(f"{source}: not an ONNX network that can be run ({_first_line(error)})") from error
+        raise DataError(f"{source}: not an ONNX network that can be run ({first_line(error)})") from error
     entries = session.get_inputs()
     entry, shape = entries[0], entries[0].shape
     channels_fit = len(shape) == 4 and (shape[1] == 3 or not isinstance(shape[1], int))
@@ -222,7 +222,3 @@ def _open_network(source: Path) -> _OnnxNetwork:
     sides = (shape[2], shape[3]) if isinstance(shape[2], int) and isinstance(shape[3], int) else None
     batch = shape[0] if isinstance(shape[0], int) else None
     return _OnnxNetwork(source, session, entry.name, batch, sides)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:200]

@@ -131,6 +131,8 @@ def train_source_model(  # noqa: PLR0913 - the data and the settings of one trai
         raise ComputeError(f"not trainable: {reason}; leave this source out or change the split")
     classes = np.unique(labels[is_train & (labels >= 0)]).astype(np.int64)
     targets = class_indices(labels, classes)
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)  # of the training before, in the same process
     images = Pixels(pixels, device=device, resident=resident)
     loop = TrainingLoop(
         images, targets, np.flatnonzero(is_train & (targets >= 0)), recipe, network, device=device
@@ -148,7 +150,7 @@ def train_source_model(  # noqa: PLR0913 - the data and the settings of one trai
         seconds=sum(record.seconds for record in history) + time.perf_counter() - evaluation_started,
         device=device,
         precision=loop.precision,
-        gpu_memory_peak=torch.cuda.max_memory_allocated(device) if device.startswith("cuda") else None,
+        gpu_memory_peak=gpu_memory_peak(device),
         **measured,
     )
 
@@ -157,6 +159,11 @@ def class_indices(labels: Labels, classes: npt.NDArray[np.int64]) -> npt.NDArray
     """(n,) index of each label among the ascending `classes`; -1 where it is missing or not among them."""
     at = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
     return np.where(classes[at] == labels, at, -1).astype(np.int64)
+
+
+def gpu_memory_peak(device: str) -> int | None:
+    """Most bytes that tensors have held on a CUDA device since it was asked to count anew; None elsewhere."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.startswith("cuda") else None
 
 
 class TrainingLoop:
@@ -251,6 +258,7 @@ class TrainingLoop:
             learning_rate=self._rate(epoch * self.steps + self.steps - 1),
             seconds=seconds,
             images_per_second=len(self.rows) / seconds,
+            gpu_memory=gpu_memory_peak(self.device),
         )
 
     def _step(self, images: Tensor, targets: Tensor, step: int) -> tuple[Tensor, Tensor]:

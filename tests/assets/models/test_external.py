@@ -12,40 +12,10 @@ from assets.models.embedding import load_embedding
 from assets.models.external import import_representation
 from assets.models.networks import normalise
 from resources.errors import DataError
+from tests.onnx_files import onnx_network
 
 FEATURES = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
 PIXELS = np.random.default_rng(1).integers(0, 255, (6, 8, 8, 3), dtype=np.uint8)
-
-
-# A few lines of Protocol Buffers, so that no package is needed to write a real ONNX network.
-
-
-def varint(number: int) -> bytes:
-    return bytes([number]) if number < 128 else bytes([number % 128 + 128]) + varint(number // 128)
-
-
-def field(tag: int, value: int | str | bytes) -> bytes:
-    if isinstance(value, int):
-        return varint(tag * 8) + varint(value)
-    content = value.encode() if isinstance(value, str) else value
-    return varint(tag * 8 + 2) + varint(len(content)) + content
-
-
-def value_info(name: str, shape: list[int | str]) -> bytes:
-    sides = b"".join(field(1, field(1, s) if isinstance(s, int) else field(2, s)) for s in shape)
-    return field(1, name) + field(2, field(1, field(1, 1) + field(2, sides)))
-
-
-def onnx_network(operation: str, shape: list[int | str]) -> bytes:
-    """`operation` of the images and, for the mean over the image, the result; the shape of the input is given."""
-    node = field(1, "images") + field(2, "result") + field(4, operation)
-    graph = (
-        field(1, node)
-        + field(2, "g")
-        + field(11, value_info("images", shape))
-        + field(12, value_info("result", []))
-    )
-    return field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, 13))
 
 
 def write(folder, kind):
@@ -95,16 +65,16 @@ def test_an_onnx_network_of_another_side_gets_resized_images(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("network", "says"),
     [
-        (b"nonsense", "not an ONNX network that can be run"),
-        (onnx_network("Relu", ["n", 1, 8, 8]), r"wanted is one input of \(batch, 3, H, W\)"),
-        (onnx_network("Relu", ["n", "d"]), r"wanted is one input of \(batch, 3, H, W\)"),
-        (onnx_network("Size", ["n", 3, "h", "w"]), "not an ONNX network|fails on images|one row an image"),
+        (None, "not an ONNX network that can be run"),
+        (("Relu", ["n", 1, 8, 8]), r"wanted is one input of \(batch, 3, H, W\)"),
+        (("Relu", ["n", "d"]), r"wanted is one input of \(batch, 3, H, W\)"),
+        (("Size", ["n", 3, "h", "w"]), "not an ONNX network|fails on images|one row an image"),
     ],
 )
-def test_onnx_files_that_do_not_fit_are_refused(content, says, tmp_path):
-    (tmp_path / "n.onnx").write_bytes(content)
+def test_onnx_files_that_do_not_fit_are_refused(network, says, tmp_path):
+    (tmp_path / "n.onnx").write_bytes(onnx_network(*network) if network else b"nonsense")
     with pytest.raises(DataError, match=says) as caught:
         import_representation(tmp_path / "n.onnx", tmp_path / "e", n_images=6, pixels=PIXELS)
     assert "\n" not in str(caught.value)
