@@ -1,5 +1,6 @@
 """Stages `transfer` and `bound`: all probes of one source, and Theorem 1 for all its pairs."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -10,14 +11,16 @@ from assets.labels.assets import LABEL_TABLE, PIXELS
 from assets.materialize import Work
 from assets.models.assets import EMBEDDING, SOURCE_MODEL, UNTRAINABLE
 from assets.probes import tables
-from assets.probes.rows_of_study import rows_of_study
+from assets.probes.rows_of_study import Rows, rows_of_study
 from assets.stage import Stage
+from assets.study import Study
 from resources.store import content_hash
 
 if TYPE_CHECKING:
     from assets.models.networks import SoftmaxHead
     from assets.probes.source_head import SourceHead
 
+NO_HEAD = "the representation was brought along without the head that it was trained with, so it has no l_Z"
 NO_NETWORK = "the source is constant in train, so it has no network and no embedding"
 
 
@@ -48,6 +51,9 @@ def make_bound(work: Work) -> None:
     from assets.probes.bound import theorem_1_bound  # torch loads only here
 
     rows = rows_of_study(work, targets, work.task)
+    if work.study.representation_file(work.task) is not None:
+        work.write(tables.BOUND, _bound_without_head(work, rows))
+        return
     head, classes = _source_head(work)
     index = np.searchsorted(classes, rows.source)
     known = (rows.source >= 0) & (classes[np.minimum(index, len(classes) - 1)] == rows.source)
@@ -61,7 +67,8 @@ def make_bound(work: Work) -> None:
     )
     probes = work.read("transfer", [work.task]).select("target", "probe_log_likelihood")
     frame = frame.join(probes, on="target", how="left", maintain_order="left")
-    work.write(tables.BOUND, frame.with_columns(pl.lit(work.task).alias("source")))
+    frame = frame.with_columns(pl.lit(work.task).alias("source"))
+    work.write(tables.BOUND, frame.select(column.name for column in tables.BOUND.columns))
     work.tell(least_slack=frame["slack"].min(), violations=int(frame["n_violations"].fill_null(0).sum()))
 
 
@@ -72,8 +79,10 @@ def _source_head(work: Work) -> tuple["SourceHead", npt.NDArray[np.int64]]:
     from assets.models.weights import load_source_model
     from assets.probes.source_head import CosineHead, LinearHead
 
-    model = load_source_model(work.path("source_model", ".safetensors", work.task))
-    embedding = load_embedding(work.path("embedding", ".safetensors", work.task))
+    weights, vectors = (work.path(name, ".safetensors", work.task) for name in ("source_model", "embedding"))
+    for name, path in (("source_model", weights), ("embedding", vectors)):
+        work.home.store.verified(path, work.study.name, name, work.task)
+    model, embedding = load_source_model(weights), load_embedding(vectors)
     if isinstance(model.head, CosFaceHead):
         head: SourceHead = CosineHead(embedding, model.head.weight.detach(), model.head.scale)
     else:
@@ -101,7 +110,10 @@ def _probe(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
         n_values=rows.n_values,
         settings=work.study.settings.probe,
         device=choose_device(),
-        likelihood_rows=rows.is_train & (rows.source >= 0),
+        likelihood_rows=None
+        if work.study.source_task(work.task) is None
+        else rows.is_train & (rows.source >= 0),
+        validation=rows.validation,
     )
     return result.frame.with_columns(pl.lit(work.task).alias("source"))
 
@@ -109,7 +121,9 @@ def _probe(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
 def _pair_versions(work: Work, targets: tuple[str, ...]) -> dict[str, str]:
     """What each pair's probe follows from: embedding, both tasks' labels, settings, code."""
     store, study = work.home.store, work.study
-    embedding, source = (store.manifest(study.name, name, work.task) for name in ("embedding", "labels"))
+    embedding = store.manifest(study.name, "embedding", work.task)
+    task = study.source_task(work.task)
+    source = store.manifest(study.name, "labels", task) if task is not None else None
     labels = {target: store.manifest(study.name, "labels", target) for target in targets}
     common: list[Any] = [
         embedding.data_version if embedding else None,
@@ -141,26 +155,43 @@ def _untrainable(work: Work) -> bool:
 
 def _unmeasured(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
     """Rows of pairs whose source could not be trained: the errors are NULL with the reason."""
-    labels = work.read("labels").with_columns(pl.col(target).is_not_null() for target in targets)
-    counts = {
-        split: labels.filter(pl.col("split") == split)
-        .select(pl.col(target).sum() for target in targets)
-        .row(0)
-        for split in ("train", "test")
-    }
-    rows = [
+    rows = rows_of_study(work, targets, work.task)
+    known = rows.codes >= 0
+    n_train, n_test = known[rows.is_train].sum(axis=0).tolist(), known[rows.is_test].sum(axis=0).tolist()
+    unmeasured = [
         {
-            "source": work.task, "target": target, "n_train": n_train, "n_test": n_test,
+            "source": work.task, "target": target, "n_train": train, "n_test": test,
             "constant_target": False, "undefined_because": NO_NETWORK,
         }
-        for target, n_train, n_test in zip(targets, counts["train"], counts["test"], strict=True)
+        for target, train, test in zip(targets, n_train, n_test, strict=True)
     ]  # fmt: skip
-    return tables.TRANSFER.frame(rows)
+    return tables.TRANSFER.frame(unmeasured)
 
 
 def _unmeasured_bound(source: str, targets: tuple[str, ...], reason: str) -> pl.DataFrame:
     rows = [{"source": source, "target": target, "n": 0, "undefined_because": reason} for target in targets]
     return tables.BOUND.frame(rows)
+
+
+def _bound_without_head(work: Work, rows: Rows) -> pl.DataFrame:
+    """Rows of a representation that was brought along: only what its probes measured."""
+    both = (rows.codes >= 0) & (rows.is_train & (rows.source >= 0))[:, None]
+    measured = dict(work.read("transfer", [work.task]).select("target", "probe_log_likelihood").iter_rows())
+    return _unmeasured_bound(work.task, rows.targets, NO_HEAD).with_columns(
+        pl.Series("n", both.sum(axis=0), dtype=pl.Int64),
+        pl.Series("probe_log_likelihood", [measured.get(t) for t in rows.targets], dtype=pl.Float64),
+    )
+
+
+def _settings(study: Study, source: str | None) -> Mapping[str, Any]:
+    """The probes' settings; whose labels are a representation's Z; where CelebA's C is chosen (`Rows.validation`)."""
+    settings = study.settings.probe
+    probe = settings.model_dump(mode="json")
+    if settings.c_grid and study.settings.dataset.reader == "celeba":
+        probe["validation"] = "partition 1"
+    if source not in study.settings.representations:
+        return probe
+    return {**probe, "source_task": study.source_task(source)}
 
 
 TRANSFER = Stage(
@@ -171,7 +202,7 @@ TRANSFER = Stage(
     partitions="sources",
     after=(EMBEDDING, LABEL_TABLE, PIXELS),
     tables=(tables.TRANSFER,),
-    settings=lambda study, _: study.settings.probe.model_dump(mode="json"),
+    settings=_settings,
     kinds=frozenset({"pytorch", "duckdb"}),
     pool="gpu",
     command="probes",
@@ -185,7 +216,7 @@ BOUND = Stage(
     partitions="sources",
     after=(SOURCE_MODEL, EMBEDDING, LABEL_TABLE, PIXELS, TRANSFER),
     tables=(tables.BOUND,),
-    settings=lambda study, _: study.settings.probe.model_dump(mode="json"),
+    settings=_settings,
     kinds=frozenset({"pytorch", "duckdb"}),
     pool="gpu",
     command="probes",

@@ -18,6 +18,7 @@ def choose_c(
     *,
     device: str | None = None,
     seed: int = 0,
+    validation: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
     """The C of every target: the study's, or the grid's with the least validation error, the smallest on a tie.
 
@@ -27,6 +28,7 @@ def choose_c(
         settings: `c`, `c_grid` and the memory bound.
         device: where to solve.
         seed: of the random fifth that validates.
+        validation: (n,) bool, the rows that validate in its place, such as CelebA's partition 1.
 
     Returns:
         C (T,) and the passes over the embedding that choosing it took. A target without a known validation label keeps
@@ -34,8 +36,12 @@ def choose_c(
     """
     chosen = np.full(codes.shape[1], settings.c)
     grid = sorted(set(settings.c_grid))
-    held_out = np.random.default_rng(seed).permutation(len(codes))[: int(VALIDATION_SHARE * len(codes))]
-    if not grid or len(held_out) == 0:
+    held_out = (
+        np.random.default_rng(seed).permutation(len(codes))[: int(VALIDATION_SHARE * len(codes))]
+        if validation is None
+        else np.flatnonzero(validation)
+    )
+    if not grid or len(held_out) == 0 or len(held_out) == len(codes):
         return chosen, 0.0
     fitted = np.setdiff1d(np.arange(len(codes)), held_out)
     problems = one_vs_rest(codes[fitted])

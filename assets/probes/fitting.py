@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 
 from assets.probes.losses import Loss
-from assets.probes.newton import Minimum, Problem, evaluate, minimise
+from assets.probes.newton import Minimum, minimise
+from assets.probes.problem import Problem, evaluate
 from assets.probes.rows import ArrayLike, Rows, Work, as_tensor
 from resources.errors import DataError
 
 _BYTES_PER_LABEL = (
-    48  # decisions, steps and curvatures of one row and target, with the copies made while packing
+    52  # decisions, steps and curvatures of one row and target, with copies and a followed curvature
 )
+_BYTES_PER_FACTOR = 12  # a value of one target's Hessian in double and of its factor in single precision
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def fit_binary(
     constant = ((positive == 0) | (positive == known)).to(place)
     weights = torch.zeros(x.shape[1] + 1, n_targets, dtype=torch.float64, device=place)
     weights[-1] = torch.where(positive > 0, 1.0, -1.0).to(place) * (known > 0).to(place)
-    work, size = Work(), max(1, int(memory_gb * 1e9 / (_BYTES_PER_LABEL * max(n, 1))))
+    each = _BYTES_PER_LABEL * max(n, 1) + _BYTES_PER_FACTOR * (x.shape[1] + 1) ** 2
+    work, size = Work(), max(1, int(memory_gb * 1e9 / each))
     result = Minimum(weights, torch.zeros_like(penalty), torch.zeros_like(penalty), 0)
     for varied in (False, True):
         for group in torch.split((constant != varied).nonzero()[:, 0], size):

@@ -22,6 +22,7 @@ class Loss(Protocol):
     """A convex loss of one decision value."""
 
     intercept_penalised: bool
+    curvature_is_sparse: bool
 
     def __call__(self, signs: Tensor, decisions: Tensor) -> Derivatives:
         """Loss, slope and curvature at the decision values."""
@@ -32,6 +33,7 @@ class SquaredHinge:
     """max(0, 1 - y·m)², the loss of LinearSVC, which penalises the intercept like a weight."""
 
     intercept_penalised = True
+    curvature_is_sparse = True
 
     def __call__(self, signs: Tensor, decisions: Tensor) -> Derivatives:
         """See `Loss`; the curvature is the generalised one, 2 where the margin is violated and 0 elsewhere."""
@@ -47,6 +49,7 @@ class Logistic:
     """log(1 + exp(-y·m)) in nats, the loss of LogisticRegression, which leaves the intercept free."""
 
     intercept_penalised = False
+    curvature_is_sparse = False
 
     def __call__(self, signs: Tensor, decisions: Tensor) -> Derivatives:
         """See `Loss`."""

@@ -1,4 +1,4 @@
-"""Approximate inverses of all targets' Hessians, which decide how many products the solver needs; not the solver.
+"""Approximate inverses of all targets' Hessians for a loss without curvature on most rows; not the solver.
 
 One eigendecomposition of the rows' second moments serves every target at first. A target whose support vectors look
 unlike the rows at large (it shows by slow conjugate gradients) is given a factor of its own, once the products spent on
@@ -8,11 +8,10 @@ it would have paid for one.
 import torch
 from torch import Tensor
 
-from assets.probes.own_hessian import SAMPLES_PER_DIMENSION, Factor, PrimalFactor, SharedProducts, factorise
+from assets.probes.own_hessian import SAMPLES_PER_DIMENSION, Factor, PrimalFactor, factorise
 from assets.probes.rows import Rows
 
 _SHARED_ROWS_PER_DIMENSION = 64  # all rows of most studies: then the first step from zero is exact
-_KERNEL_ROWS_PER_DIMENSION = 4
 _LARGE_CHANGE = 0.15
 _SLOW = 5  # steps of conjugate gradients for one Newton step; what takes fewer needs no factor
 _PATIENCE = 0.3  # share of a factor's price that a target spends on products before it is given one
@@ -28,14 +27,16 @@ class Preconditioner:
 
     def __init__(self, rows: Rows, n_targets: int) -> None:
         self.rows = rows
-        moments, size = shared_moments(rows)
-        self.shared = SharedProducts(moments if size == rows.n else None)
-        eigenvalues, basis = torch.linalg.eigh(moments / max(size, 1))
-        self.eigenvalues, self.basis = eigenvalues.clamp_min(0), basis.to(rows.dtype)
+        self.eigenvalues, self.basis, self.moments = spectrum(rows)
         self.scale = torch.zeros(n_targets, dtype=torch.float64, device=rows.device)
         self.factors: dict[int, Factor] = {}
         self.spent = [0] * n_targets
         self._before = [0] * n_targets
+
+    def spend(self, targets: Tensor) -> None:
+        """Note one step of conjugate gradients on each of the targets."""
+        for target in targets.tolist():
+            self.spent[target] += 1
 
     def rescale(self, targets: Tensor, c: Tensor, curvature: Tensor) -> None:
         """Follow the targets' curvature: the shared form by its sum, a factor by its rows; give factors where due."""
@@ -49,18 +50,9 @@ class Preconditioner:
             )
             if slow or _outdated(before, support[column]):
                 own = curvature[:, column].float()
-                self.factors[target] = factorise(
-                    self.rows, own, float(c[column]), before, self._shared_products()
-                )
+                self.factors[target] = factorise(self.rows, own, float(c[column]), before, self.moments)
                 self.spent[target] = 0
             self._before[target] = self.spent[target]
-
-    def _shared_products(self) -> SharedProducts:
-        """The products that factors share; few rows are multiplied with each other once, when first asked for."""
-        if self.shared.kernel is None and self.rows.n <= _KERNEL_ROWS_PER_DIMENSION * self.rows.d:
-            x = self.rows.take(torch.arange(self.rows.n, device=self.rows.device))
-            self.shared = SharedProducts(self.shared.moments, x @ x.T)
-        return self.shared
 
     def price(self, support: int, outside: int) -> float:
         """What a target's own factor costs, in steps of conjugate gradients on that target.
@@ -71,7 +63,7 @@ class Preconditioner:
                 rows are shared. A logistic loss has hardly two rows of one curvature.
         """
         d = self.rows.d + 1
-        exact = support if self.shared.moments is None else min(support, outside)
+        exact = support if self.moments is None else min(support, outside)
         rows = min(exact, SAMPLES_PER_DIMENSION * d)
         return (rows * min(rows, d) + min(rows, d) ** 2) / (2 * max(self.rows.n, 1))
 
@@ -95,6 +87,13 @@ def _outdated(factor: Factor | None, support: int) -> bool:
     if not isinstance(factor, PrimalFactor) or factor.curvature is not None:
         return factor is not None
     return abs(support - factor.support) > _LARGE_CHANGE * factor.support
+
+
+def spectrum(rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Eigenvalues (d + 1,), ascending, and eigenvectors of the rows' mean second moments; X̃ᵀX̃ if it is of all rows."""
+    moments, size = shared_moments(rows)
+    eigenvalues, basis = torch.linalg.eigh(moments / max(size, 1))
+    return eigenvalues.clamp_min(0), basis.to(rows.dtype), moments if size == rows.n else None
 
 
 def shared_moments(rows: Rows) -> tuple[Tensor, int]:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from assets.probes.choose_c import choose_c
+from assets.probes.exact_steps import are_few
 from assets.probes.fitting import Fit
 from assets.probes.linear_svm import fit_linear_svms
 from assets.probes.logistic import fit_logistic_probes, log_likelihood
@@ -60,6 +62,7 @@ def probe_targets(  # noqa: PLR0913 - the data, the names, the settings: a struc
     device: str | None = None,
     seed: int = 0,
     likelihood_rows: np.ndarray | None = None,
+    validation: np.ndarray | None = None,
 ) -> ProbeResult:
     """Fit and judge the linear SVMs of one source's embedding for every target (Eq. 3-5).
 
@@ -75,6 +78,8 @@ def probe_targets(  # noqa: PLR0913 - the data, the names, the settings: a struc
         seed: of the split that chooses C from the grid.
         likelihood_rows: (n,) bool or (n, T) bool; where given, a logistic probe with the target's C is fitted on train
             too, and its mean log-likelihood in nats is taken over these rows with a known label.
+        validation: (n,) bool, the training rows on which C is chosen from the grid; None: a random fifth of them. The
+            probes themselves are then fitted on all of train.
 
     Returns:
         One row a target. A target that is constant in train is predicted as that constant; one without a known
@@ -90,15 +95,20 @@ def probe_targets(  # noqa: PLR0913 - the data, the names, the settings: a struc
     scaling = scaling_of(embedding, train)
     x_train = scaling.apply(embedding, train)
     problems = one_vs_rest(labels[train])
-    c, spent = choose_c(x_train, labels[train], settings, device=device, seed=seed)
-    fit = _fit(fit_linear_svms, x_train, problems, c, settings, device)
+    held_out = None if validation is None else validation[train]
+    c, spent = choose_c(x_train, labels[train], settings, device=device, seed=seed, validation=held_out)
+    logistic = None
+    if likelihood_rows is not None:
+        logistic = _fit(fit_logistic_probes, x_train, problems, c, settings, device)
+        spent += logistic.products
+    # A good start where rows are few; where they are many, the solver's own is as good.
+    start = logistic.weights if logistic is not None and are_few(*x_train.shape) else None
+    fit = _fit(fit_linear_svms, x_train, problems, c, settings, device, start)
     train_error = problems.errors(fit.decide(x_train, device), labels[train])
     x_test = scaling.apply(embedding, test)
     test_error = problems.errors(fit.decide(x_test, device), labels[test])
     frame = _frame(targets, problems, fit, c, labels[train], labels[test], train_error, test_error)
-    if likelihood_rows is not None:
-        logistic = _fit(fit_logistic_probes, x_train, problems, c, settings, device)
-        spent += logistic.products
+    if logistic is not None and likelihood_rows is not None:
         frame = _with_likelihood(frame, problems, logistic, embedding, scaling, labels, likelihood_rows)
     return ProbeResult(frame.select(list(PROBE_SCHEMA)), fit.products + spent)
 
@@ -110,6 +120,7 @@ def _fit(
     c: np.ndarray,
     settings: ProbeSettings,
     device: str | None,
+    start: Tensor | None = None,
 ) -> Fit:
     return method(
         x,
@@ -118,6 +129,7 @@ def _fit(
         tol=settings.tolerance,
         device=device,
         memory_gb=settings.memory_gb,
+        start=start,
     )
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from assets.labels.assets import pixels_of
+from assets.labels.sources import with_representations
 from assets.materialize import Work
 
 
@@ -19,7 +21,9 @@ class Rows:
         n_values: (T,) how many values each has.
         is_train: (n,) bool; rows without a readable image are in neither split.
         is_test: (n,) bool.
-        source: (n,) int32, the source's own codes.
+        source: (n,) int32, the source's own codes; −1 throughout where it is a representation of no task.
+        validation: (n,) bool, train rows that the data set sets apart for validation (CelebA's partition 1); None where
+            it sets none apart.
     """
 
     codes: npt.NDArray[np.int32]
@@ -28,15 +32,15 @@ class Rows:
     is_train: npt.NDArray[np.bool_]
     is_test: npt.NDArray[np.bool_]
     source: npt.NDArray[np.int32]
+    validation: npt.NDArray[np.bool_] | None = None
 
 
 def rows_of_study(work: Work, targets: tuple[str, ...], source: str) -> Rows:
     """Read the labels of some targets and of one source, with the rows that can be used."""
-    from assets.labels.pixels import load_pixel_cache
-
-    labels = work.read("labels")
+    labels = with_representations(work.study, work.read("labels"))
     n_values = dict(work.read("tasks").select("task", "n_values").iter_rows())
-    readable = load_pixel_cache(work.path("pixels", ".npy")).readable
+    cache = pixels_of(work.study, work.home)
+    readable = np.ones(len(labels), dtype=bool) if cache is None else cache.readable
     known = labels.select(pl.col(*dict.fromkeys([*targets, source])).fill_null(-1).cast(pl.Int32))
     return Rows(
         codes=known.select(targets).to_numpy(),
@@ -45,4 +49,5 @@ def rows_of_study(work: Work, targets: tuple[str, ...], source: str) -> Rows:
         is_train=(labels["split"] == "train").to_numpy() & readable,
         is_test=(labels["split"] == "test").to_numpy() & readable,
         source=known[source].to_numpy(),
+        validation=(labels["partition"] == 1).to_numpy() if "partition" in labels.columns else None,
     )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from assets.labels.assets import LABEL_TABLE, PIXELS
+from assets.labels.assets import LABEL_TABLE, PIXELS, pixels_of
 from assets.materialize import Work
 from assets.models.assets import EMBEDDING
 from assets.probes import tables
@@ -80,12 +80,14 @@ def _transferred(work: Work, source: str, rows: Rows, sizes: list[int]) -> pl.Da
 
 
 def _dedicated(work: Work, target: str, rows: Rows, sizes: list[int]) -> pl.DataFrame:
-    from assets.labels.pixels import load_pixel_cache
     from assets.models.learning_curve import dedicated_learning_curve
     from resources.compute import choose_device
 
+    cache = pixels_of(work.study, work.home)
+    if cache is None:
+        raise DataError(f"{work.study.name}: has no images, and dedicated networks are trained on them")
     return dedicated_learning_curve(
-        load_pixel_cache(work.path("pixels", ".npy")).pixels,
+        cache.pixels,
         rows.codes[:, 0],
         rows.is_train,
         rows.is_test,

@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.svm import LinearSVC
 
+from assets.probes.exact_steps import are_few
 from assets.probes.linear_svm import fit_linear_svms
+from assets.probes.logistic import fit_logistic_probes
 from resources.errors import DataError
 
 
@@ -101,6 +103,47 @@ def test_c_may_differ_between_targets_and_a_start_saves_work(narrow_digits) -> N
     again = fit_linear_svms(x, labels, C=c, start=fit.weights)
     assert again.products < 0.5 * fit.products
     np.testing.assert_allclose(again.objective, fit.objective, rtol=1e-6)
+
+
+def _few_rows(digits) -> tuple[np.ndarray, np.ndarray]:
+    """A fifth of the rows, some of them twice, and a fifth of the labels missing: more features than rows."""
+    rows = np.r_[0:300, 0:100]
+    labels = digits.labels[rows, :4].astype(np.int64)
+    labels[np.random.default_rng(5).random(labels.shape) < 0.2] = -1
+    return np.ascontiguousarray(digits.embedding[rows]), labels
+
+
+@pytest.mark.parametrize("c", [1e-3, 1.0])
+def test_few_rows_are_solved_exactly(digits, c) -> None:
+    x, labels = _few_rows(digits)
+    assert are_few(*x.shape)
+    fit = fit_linear_svms(x, labels, C=c, tol=1e-9)
+    assert fit.converged.all()
+    for t in range(labels.shape[1]):
+        known = labels[:, t] >= 0
+        svc = LinearSVC(C=c, tol=1e-8, max_iter=20_000, random_state=0).fit(x[known], labels[known, t])
+        reached, _ = _objective(x, labels[:, t], svc.coef_[0], svc.intercept_[0], c)
+        assert fit.objective[t] <= reached * (1 + 1e-8)
+        np.testing.assert_allclose(fit.coef[:, t], svc.coef_[0], atol=2e-4 * np.abs(svc.coef_).max())
+
+
+def test_few_rows_with_a_large_c_are_certified_where_liblinear_gives_up(digits) -> None:
+    x, labels = _few_rows(digits)
+    fit = fit_linear_svms(x, labels, C=1e3, tol=1e-9)
+    for t in range(labels.shape[1]):
+        objective, norm = _objective(x, labels[:, t], fit.coef[:, t], fit.intercept[t], 1e3)
+        assert objective == pytest.approx(fit.objective[t], rel=1e-9)
+        assert 0.5 * norm**2 <= 1.01e-9 * objective
+
+
+def test_logistic_weights_are_a_start_that_changes_only_the_way_there(digits) -> None:
+    x, labels = _few_rows(digits)
+    alone = fit_linear_svms(x, labels, tol=1e-9)
+    for length in (1e-3, 1.0, 1e3):
+        start = length * fit_logistic_probes(x, labels).weights
+        from_there = fit_linear_svms(x, labels, tol=1e-9, start=start)
+        assert from_there.converged.all()
+        np.testing.assert_allclose(from_there.objective, alone.objective, rtol=1e-8)
 
 
 def test_memory_maps_and_tensors_are_taken_as_they_are(narrow_digits, tmp_path) -> None:

@@ -96,6 +96,26 @@ def test_c_is_chosen_from_the_grid_on_a_part_of_train(narrow_digits, codes) -> N
     assert chosen["objective"] == pytest.approx(fixed["objective"], rel=1e-6)
 
 
+def test_c_may_be_chosen_on_the_rows_that_the_data_set_sets_apart(narrow_digits, codes) -> None:
+    train = narrow_digits.is_train
+    grid = (1e-4, 1e-2, 1.0)
+    apart = train & (np.arange(len(train)) % 4 == 0)
+    frame = _probe(narrow_digits, codes, settings=ProbeSettings(c_grid=grid), validation=apart)
+    target = 1
+    rest = train & ~apart
+    errors = {
+        c: probe_targets(
+            narrow_digits.embedding, codes, rest, apart, targets=NAMES, n_values=N_VALUES,
+            settings=ProbeSettings(c=c),
+        ).frame["test_error"][target]
+        for c in grid
+    }  # fmt: skip
+    assert errors[frame["c"][target]] == pytest.approx(min(errors.values()), abs=0.01)
+    fixed = _probe(narrow_digits, codes, settings=ProbeSettings(c=frame["c"][target]))
+    assert frame["n_train"][target] == fixed["n_train"][target]  # the probe itself sees all of train
+    assert frame["objective"][target] == pytest.approx(fixed["objective"][target], rel=1e-4)
+
+
 def test_the_logistic_probe_gives_the_likelihood_on_the_named_rows(narrow_digits, codes) -> None:
     train = narrow_digits.is_train
     rows = np.repeat((train & (np.arange(len(codes)) % 3 > 0))[:, None], codes.shape[1], axis=1)

@@ -1,0 +1,79 @@
+"""How far to go along a direction, for every target at once; no products with the embedding."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from assets.probes.problem import Problem
+
+_STEPS = 12
+
+
+def line_search(
+    problem: Problem, weights: Tensor, direction: Tensor, decisions: Tensor, along: Tensor
+) -> Tensor:
+    """Step lengths (T,): 1 wherever that lowers the objective, else near the minimum along the direction."""
+    return _search(_Line(problem, weights, direction, decisions, along), take_whole=True)
+
+
+def best_multiple(problem: Problem, weights: Tensor) -> Tensor:
+    """Near the multiple (T,) of the weights that has the least objective."""
+    origin = torch.zeros_like(weights)
+    along = problem.rows.decide(weights)
+    return _search(_Line(problem, origin, weights, torch.zeros_like(along), along), take_whole=False)
+
+
+def _search(line: "_Line", *, take_whole: bool) -> Tensor:
+    """Bracketed Newton steps from 1, loosely where a whole step will do, else to a twentieth of the length."""
+    problem = line.problem
+    low, length = torch.zeros_like(problem.c), torch.ones_like(problem.c)
+    high = torch.full_like(problem.c, torch.inf)
+    value, first, _ = line.at(low)
+    whole = torch.zeros_like(low, dtype=torch.bool)
+    for step in range(_STEPS):
+        reached, slope, bend = line.at(length)
+        newton = length - slope / bend.clamp_min(1e-300)
+        if not take_whole:
+            done = (newton - length).abs() <= 0.05 * length
+        else:
+            whole = reached <= value + 1e-4 * first if step == 0 else whole
+            done = whole | (slope.abs() <= 0.1 * first.abs())
+        if done.all():
+            break
+        low, high = torch.where(slope < 0, length, low), torch.where(slope > 0, length, high)
+        middle = torch.where(high.isinf(), 2 * length, 0.5 * (low + high))
+        inside = (newton > low) & (newton < high) & newton.isfinite()
+        length = torch.where(done, length, torch.where(inside, newton, middle))
+    return length
+
+
+@dataclass(frozen=True)
+class _Line:
+    """The objective along one direction a target; evaluating it takes no product."""
+
+    problem: Problem
+    weights: Tensor
+    direction: Tensor
+    decisions: Tensor
+    along: Tensor
+
+    def at(self, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Objective, first and second derivative at the step lengths, (T,) each."""
+        loss, slope, bend = (torch.zeros_like(self.problem.c) for _ in range(3))
+        low = length.to(self.decisions.dtype)
+        for part in self.problem.rows.slices():
+            way = self.along[part]
+            signs = self.problem.signs[part].to(way.dtype)
+            found = self.problem.loss(signs, torch.addcmul(self.decisions[part], way, low))
+            loss += found.loss.sum(0, dtype=torch.float64)
+            slope += (found.slope * way).sum(0, dtype=torch.float64)
+            bend += (found.curvature * way.square()).sum(0, dtype=torch.float64)
+        moved = self.problem.penalised(self.direction)
+        place = self.problem.penalised(self.weights) + length * moved
+        c = self.problem.c
+        return (
+            0.5 * place.square().sum(0) + c * loss,
+            (place * moved).sum(0) + c * slope,
+            moved.square().sum(0) + c * bend,
+        )

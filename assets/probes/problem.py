@@ -1,0 +1,82 @@
+"""What a probe minimises, and its value, gradient and curvature at given weights; no search for the minimum.
+
+The objective is ½‖w‖² + C·Σ loss(y, w·x + b), with or without ½b², for T targets over the same rows.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from assets.probes.losses import Loss
+from assets.probes.rows import Rows
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is minimised: rows, signs (n, T) int8 in {-1, 0, +1} with 0 = missing, c (T,) float64, and the loss."""
+
+    rows: Rows
+    signs: Tensor
+    c: Tensor
+    loss: Loss
+
+    def select(self, targets: Tensor) -> "Problem":
+        """The same problem for some of the targets."""
+        return replace(self, signs=self.signs[:, targets], c=self.c[targets])
+
+    def with_dtype(self, dtype: torch.dtype) -> "Problem":
+        """The same problem with products in another precision."""
+        return replace(self, rows=self.rows.with_dtype(dtype))
+
+    def penalised(self, weights: Tensor) -> Tensor:
+        """The weights that the penalty sees: all, or all but the intercept."""
+        if self.loss.intercept_penalised:
+            return weights
+        return torch.cat([weights[:-1], torch.zeros_like(weights[-1:])])
+
+
+@dataclass(frozen=True)
+class Point:
+    """Objective (T,), gradient (d + 1, T), both float64, and curvature (n, T) at some weights."""
+
+    objective: Tensor
+    gradient: Tensor
+    curvature: Tensor
+
+    def select(self, targets: Tensor) -> "Point":
+        """The same point for some of the targets."""
+        return Point(self.objective[targets], self.gradient[:, targets], self.curvature[:, targets])
+
+
+def evaluate(problem: Problem, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Objective and norm of the gradient at the weights, computed in float64 throughout; each (T,)."""
+    rows = problem.rows.with_dtype(torch.float64)
+    total = torch.zeros_like(weights)
+    loss_sum = torch.zeros_like(problem.c)
+    for part in rows.slices():
+        x = rows.block(part)
+        found = problem.loss(problem.signs[part].double(), rows.forward(x, weights))
+        loss_sum += found.loss.sum(0)
+        rows.backward(x, found.slope, total)
+    rows.count(2 * weights.shape[1])
+    penalised = problem.penalised(weights)
+    gradient = penalised + problem.c * total
+    return 0.5 * penalised.square().sum(0) + problem.c * loss_sum, gradient.norm(dim=0)
+
+
+def point_at(problem: Problem, weights: Tensor, decisions: Tensor) -> Point:
+    """Objective, gradient and curvature at known decision values: one product."""
+    rows = problem.rows
+    total = torch.zeros_like(weights)
+    loss_sum = torch.zeros_like(problem.c)
+    curvature = torch.empty_like(decisions)
+    for part in rows.slices():
+        found = problem.loss(problem.signs[part].to(decisions.dtype), decisions[part])
+        loss_sum += found.loss.sum(0, dtype=torch.float64)
+        rows.backward(rows.block(part), found.slope, total)
+        curvature[part] = found.curvature
+    rows.count(weights.shape[1])
+    penalised = problem.penalised(weights)
+    objective = 0.5 * penalised.square().sum(0) + problem.c * loss_sum
+    return Point(objective, penalised + problem.c * total, curvature)
