@@ -8,6 +8,8 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
+from assets.labels.assets import pixels_of
+from assets.labels.sources import with_reasons, with_representations
 from assets.materialize import Work
 from assets.models.assets import SOURCE_MODEL
 from assets.probes.assets import BOUND, TRANSFER
@@ -24,7 +26,7 @@ _LABEL_TABLES = (
 )  # fmt: skip
 _WHOLE_TABLES = (
     "transfer_correlation", "overall_correlation", "best_sources", "target_ranking", "residuals",
-    "hardness_correlation", "sample_efficiency",
+    "hardness_correlation", "sample_efficiency", "conditional_entropy_readable", "hardness_readable",
 )  # fmt: skip
 _TABLES_BY_SOURCE = ("source_models", "transfer", "bound")
 
@@ -35,7 +37,10 @@ def make_transfer_correlation(work: Work) -> None:
     from assets.reports.overall import overall_correlation
     from assets.reports.rankings import best_sources, residuals, target_ranking
 
-    entropy, tasks = work.read("conditional_entropy"), work.read("tasks")
+    tasks = work.read("tasks")
+    again, _ = _readable_estimates(work)
+    work.write(tables.CONDITIONAL_ENTROPY_READABLE, again)
+    entropy = work.read("conditional_entropy") if again.is_empty() else again
     transfer, models = (_by_source(work, name) for name in ("transfer", "source_models"))
     by_source = transfer_correlation(entropy, transfer, tasks)
     overall = overall_correlation(by_source, entropy, transfer, tasks)
@@ -55,7 +60,10 @@ def make_hardness_correlation(work: Work) -> None:
     """How well hardness predicts the dedicated networks' error."""
     from assets.reports.correlations import hardness_correlation
 
-    frame = hardness_correlation(work.read("hardness"), _by_source(work, "source_models"), work.read("tasks"))
+    _, again = _readable_estimates(work)
+    work.write(tables.HARDNESS_READABLE, again)
+    hardness = work.read("hardness") if again.is_empty() else again
+    frame = hardness_correlation(hardness, _by_source(work, "source_models"), work.read("tasks"))
     work.write(tables.HARDNESS_CORRELATION, frame)
     train = frame.filter(pl.col("split") == "train").sort("n_tasks", descending=True)
     if len(train):
@@ -77,12 +85,43 @@ def make_report(work: Work) -> None:
 def finished_tables(study: Study, home: Home) -> dict[str, pl.DataFrame]:
     """All tables that a study's page reads, by name, as far as they are there."""
     whole = _tables(study, home, (*_LABEL_TABLES, *_WHOLE_TABLES))
+    for name in ("conditional_entropy", "hardness"):
+        again = whole.pop(f"{name}_readable", None)
+        if again is not None and len(again):
+            # Beside measurements stand the estimates over the same rows.
+            whole[name] = again
     by_source = {}
     for name in _TABLES_BY_SOURCE:
         present = [s for s in study.sources if home.store.table_path(study.name, name, s).exists()]
         if present:
             by_source[name] = home.store.read_table(study.name, name, list(present))
     return whole | by_source
+
+
+def _readable_estimates(work: Work) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """H(Y|Z) and hardness over the rows whose image could be read; without rows where every image could."""
+    from assets.reports.readable import estimates_on_readable, with_label_rows
+
+    study = work.study
+    cache = pixels_of(study, work.home)
+    if cache is None or not cache.unreadable:
+        return (
+            tables.CONDITIONAL_ENTROPY_READABLE.frame([]),
+            tables.HARDNESS_READABLE.frame([]),
+        )
+    of_labels = work.read("conditional_entropy")
+    entropy, hardness = estimates_on_readable(
+        with_representations(study, work.read("labels")),
+        cache.readable,
+        tasks=study.tasks,
+        sources=study.sources,
+        targets=study.targets,
+        splits=of_labels["split"].unique(maintain_order=True).to_list(),
+    )
+    return (
+        with_label_rows(with_reasons(study, entropy), of_labels, ["split", "source", "target"]),
+        with_label_rows(hardness, work.read("hardness"), ["split", "task"]),
+    )
 
 
 def _tables(study: Study, home: Home, names: Sequence[str]) -> dict[str, pl.DataFrame]:
@@ -104,6 +143,8 @@ def _write(work: Work, folder: Path, found: dict[str, pl.DataFrame]) -> None:
     work.version = content_hash({name: str(frame.hash_rows().sum()) for name, frame in found.items()})
     work.tracked.artifact(folder, "report")
     work.tell(page=dg.MetadataValue.path(str(written.index)), files=len(written.files))
+    if link := work.tracked.page("report/index.html"):  # browsers follow no link from a served page to a file
+        work.tell(report=dg.MetadataValue.url(link))
     work.tell(**{f"figure {name}": _picture(name, png) for name, png in written.previews.items()})
 
 
@@ -122,7 +163,9 @@ TRANSFER_CORRELATION = Stage(
     "(Fig. 2, 3), with intervals, rank correlations, Benjamini-Hochberg, and the baseline H(Y) alone.",
     make=make_transfer_correlation,
     after=(CONDITIONAL_ENTROPY, TRANSFER, SOURCE_MODEL),
+    code="2",
     tables=(
+        tables.CONDITIONAL_ENTROPY_READABLE,
         tables.TRANSFER_CORRELATION,
         tables.OVERALL_CORRELATION,
         tables.BEST_SOURCES,
@@ -139,7 +182,8 @@ HARDNESS_CORRELATION = Stage(
     description="Hardness H(Z|C) against the test error of the dedicated networks, over tasks (Fig. 6).",
     make=make_hardness_correlation,
     after=(HARDNESS, SOURCE_MODEL),
-    tables=(tables.HARDNESS_CORRELATION,),
+    code="2",
+    tables=(tables.HARDNESS_READABLE, tables.HARDNESS_CORRELATION),
     kinds=frozenset({"scipy", "duckdb"}),
     pool="duckdb_writer",
     command="reports",

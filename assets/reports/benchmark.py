@@ -60,8 +60,8 @@ def _write(
     if not finished:
         raise StoreError("no study has run to its report yet; `transferability run digits` takes minutes")
     tags = {
-        "dagster/run_id": context.run_id,
-        "dagster/run_url": f"{dagster_address()}/runs/{context.run_id}",
+        "dagster/run_id": context.run.run_id,
+        "dagster/run_url": f"{dagster_address()}/runs/{context.run.run_id}",
         "dagster/asset_key": "benchmark_report",
     }
     with home.tracking.run("across_studies", "benchmark_report", tags) as tracked:
@@ -74,6 +74,7 @@ def _write(
         data_version=dg.DataVersion(version[:32]),
         metadata={
             "page": dg.MetadataValue.path(str(written.index)),
+            **({"report": dg.MetadataValue.url(link)} if (link := tracked.page("report/index.html")) else {}),
             "studies": len(finished),
             "mlflow_run": dg.MetadataValue.url(tracked.url) if tracked.url else "not tracked",
         },

@@ -10,7 +10,7 @@ import polars as pl
 from assets.reports.association import Array
 from assets.reports.clustering import Clustering, cluster_tasks, map_tasks, task_distances
 from assets.reports.correlations import column, hardness_points
-from assets.reports.derive import Tables, main_split
+from assets.reports.derive import Tables, main_group, main_split
 from assets.reports.formatting import interval, number, p_value
 from assets.reports.pairs import joined_pairs
 from assets.reports.regression import regression_band
@@ -82,6 +82,15 @@ def _panels(tables: Tables, pairs: pl.DataFrame, names: list[str]) -> list[Json]
     return panels
 
 
+def _first_panel(tables: Tables, values: int) -> int:
+    """The number of the panel that the page opens with: the source whose r is the (lower) median of the main group."""
+    rows = (
+        tables["transfer_correlation"].filter(pl.col("split") == main_split(tables)).with_row_index("number")
+    )
+    defined = rows.filter(target_values=values).drop_nulls("pearson_r").sort("pearson_r", "source")
+    return int(defined["number"][(len(defined) - 1) // 2]) if len(defined) else 0
+
+
 def hardness_panel(tables: Tables, values: int) -> Json:
     """Fig. 6's points and line for the tasks with one number of values."""
     split = main_split(tables)
@@ -145,6 +154,7 @@ def chart_data(tables: Tables) -> Json:
         "measured": bool(pairs["test_error"].is_not_null().any()),
         "same": [[place[s], place[t]] for s, t in same],
         "panels": _panels(tables, pairs, names),
+        "first": _first_panel(tables, main_group(tables)),
         "hardnessPanels": [hardness_panel(tables, values) for values in widths],
         "map": plane and {
             "names": plane.names,

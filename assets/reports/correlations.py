@@ -95,7 +95,8 @@ def _reason(group: pl.DataFrame, values: int) -> str | None:
         reasons = group["not_measured_because"].drop_nulls().unique(maintain_order=True).to_list()
         return reasons[0] if len(reasons) == 1 else "no probe has been measured"
     if group["conditional_entropy"].null_count() == len(group):
-        return "no conditional entropy is defined for this source"
+        reasons = group["not_estimated_because"].drop_nulls().unique(maintain_order=True).to_list()
+        return reasons[0] if len(reasons) == 1 else "no conditional entropy is defined for this source"
     usable = group.filter("usable")
     if len(usable) >= 3 and column(usable, "conditional_entropy").max() <= 1e-12:
         return "the source determines every target: conditional entropy is 0 for all of them"

@@ -15,6 +15,7 @@ class StudyFacts:
         n_images: images in the label table.
         n_train: images in train.
         n_test: images in test.
+        n_readable: images that could be read, split → number, where some could not; empty otherwise.
         split_rule: how the split came about, in words.
         seeds: purpose → seed.
         recipe: setting → value of the source models' recipe and the probes.
@@ -32,6 +33,7 @@ class StudyFacts:
     n_images: int | None = None
     n_train: int | None = None
     n_test: int | None = None
+    n_readable: Mapping[str, int] = field(default_factory=dict)
     split_rule: str = ""
     seeds: Mapping[str, int] = field(default_factory=dict)
     recipe: Mapping[str, object] = field(default_factory=dict)

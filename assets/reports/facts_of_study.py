@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import polars as pl
 
-from assets.labels.assets import LABELS
+from assets.labels.assets import LABELS, pixels_of
 from assets.models.assets import EMBEDDING, SOURCE_MODEL
 from assets.probes.assets import BOUND, TRANSFER
 from assets.reports.facts import StudyFacts
@@ -41,6 +41,7 @@ def study_facts(
             **settings.recipe.model_dump(mode="json"),
             **{f"probe {key}": value for key, value in settings.probe.model_dump(mode="json").items()},
         }
+    readable = _readable(study, home, split) if trained else {}
     return StudyFacts(
         study=study.name,
         title=study.title,
@@ -48,15 +49,24 @@ def study_facts(
         n_images=len(labels),
         n_train=int((split == "train").sum()),
         n_test=int((split == "test").sum()),
+        n_readable=readable,
         split_rule=_split_rule(study),
         seeds=_seeds(study, trained=trained),
         recipe=recipe,
         versions={name: version(name) for name in _LIBRARIES},
-        date=datetime.now(UTC).isoformat(timespec="minutes"),
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         device=", ".join(devices),
         seconds=_seconds(study, home),
         links={"MLflow run": link} if link else {},
     )
+
+
+def _readable(study: Study, home: Home, split: pl.Series) -> dict[str, int]:
+    """How many images of each split could be read, where some could not; empty otherwise."""
+    cache = pixels_of(study, home)
+    if cache is None or not cache.unreadable:
+        return {}
+    return {name: int(((split == name).to_numpy() & cache.readable).sum()) for name in ("train", "test")}
 
 
 def _split_rule(study: Study) -> str:

@@ -173,6 +173,33 @@ def hardness_scatter(panels: Sequence[tuple[str, pl.DataFrame, Row]]) -> Figure:
     return figure
 
 
+def bound_scatter(pairs: pl.DataFrame) -> Figure:
+    """Theorem 1: the log-likelihoods of k̄ and of a probe against the bound l_Z - H(Y|Z); points are pairs.
+
+    Args:
+        pairs: the rows of the table `bound` with a defined slack, with `floor`, the bound (nats).
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+        ax = figure.subplots()
+        floor = column(pairs, "floor")
+        heights = {"kbar_log_likelihood": (ORANGE, "k̄, the classifier of the proof", "o")}
+        if pairs["probe_log_likelihood"].is_not_null().any():
+            heights["probe_log_likelihood"] = (BLUE, "a logistic probe", "^")
+        lowest = float(floor.min())
+        for name, (colour, label, marker) in heights.items():
+            values = column(pairs, name)
+            # Points become one picture in the SVG and PDF: there may be 97,000.
+            ax.scatter(floor, values, s=12, color=colour, marker=marker, alpha=0.6, linewidths=0, label=label,
+                       rasterized=True)  # fmt: skip
+            lowest = min(lowest, float(np.nanmin(values)))
+        ax.plot([lowest, 0], [lowest, 0], color=GREY, linewidth=1.2, label="the bound itself")
+        ax.set_xlabel("bound: l_Z − H(Y|Z), nats")
+        ax.set_ylabel("log-likelihood l_Y of the target, nats")
+        ax.legend(fontsize=8, loc="lower right")
+    return figure
+
+
 def entropy_heat_map(matrix: Array, clustering: Clustering) -> Figure:
     """Clustered heat map of H(Y|Z)/H(Y) with the dendrogram of the tasks.
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import polars as pl
 from matplotlib.figure import Figure
 
+from assets.reports.certainty import defined_bounds
 from assets.reports.charts import clustered
 from assets.reports.correlations import hardness_points
 from assets.reports.derive import Tables, main_group, main_split
 from assets.reports.figures import (
     accuracy_differences,
+    bound_scatter,
     entropy_heat_map,
     hardness_scatter,
     sample_efficiency_curves,
@@ -27,13 +29,14 @@ PANELS_A_FIGURE = 30
 class NamedFigure:
     """A figure with the stem of its files, the words that stand for it, and whether the page shows it so.
 
-    The page has interactive forms of the others.
+    The page has interactive forms of the others. `section` is where on the page it stands.
     """
 
     name: str
     figure: Figure
     caption: str
     in_page: bool = False
+    section: str = "figures"
 
 
 def _transfer_figures(tables: Tables) -> Iterator[NamedFigure]:
@@ -94,6 +97,13 @@ def study_figures(tables: Tables) -> list[NamedFigure]:
     if panel is not None:
         caption = "Fig. 6: estimated hardness against the test error of dedicated networks; points are tasks."
         figures.append(NamedFigure("figure-6", hardness_scatter([panel]), caption))
+    bounds = defined_bounds(tables)
+    if len(bounds):
+        caption = (
+            "Theorem 1: no point of k̄ lies below the line. Each pair of tasks is two points: the classifier of the "
+            "proof and a probe, by their log-likelihood on the training rows."
+        )
+        figures.append(NamedFigure("bound", bound_scatter(bounds), caption, in_page=True, section="bound"))
     clustering, matrix = clustered(tables)
     if len(clustering.names) > 1:
         caption = "Share of the target's entropy that the source leaves, tasks clustered by their labels."

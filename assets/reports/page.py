@@ -12,8 +12,15 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
+from assets.reports.certainty import (
+    bound_sentences,
+    bound_table,
+    uncertainty_sentence,
+    uncertainty_table,
+)
 from assets.reports.charts import chart_data, hardness_panel
 from assets.reports.clustering import map_tasks, task_distances
 from assets.reports.derive import Tables, main_group, main_split, with_report_tables
@@ -42,6 +49,7 @@ class Picture:
     png: bytes
     alt: str
     caption: str
+    section: str = "figures"
 
 
 def embedded_json(value: Mapping[str, Any]) -> str:
@@ -57,15 +65,31 @@ def _plotly() -> str:
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), compresslevel=9, mtime=0)).decode("ascii")
 
 
+def breakable(text: str) -> Markup:
+    """Escaped text whose lines may also break after the signs that join words in task names."""
+    return Markup(re.sub(r"([=_/]|::)(?=[^\s=_/:])", r"\1<wbr>", str(escape(text))))  # noqa: S704
+
+
+def files_by_stem(files: Sequence[str]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The files beside the page, each once with its forms: (`figures/figure-2`, [(`pdf`, address), …])."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for address in files:
+        path = PurePosixPath(address)
+        found.setdefault(str(path.with_suffix("")), []).append((path.suffix.lstrip("."), address))
+    return list(found.items())
+
+
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("assets.reports", "page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
+    return environment
 
 
 def _render(template: str, data: Mapping[str, Any], **context: object) -> str:
@@ -90,14 +114,28 @@ def _line(facts: StudyFacts, tables: Tables) -> str:
         parts.append(count(facts.n_images, "image"))
     if facts.n_train is not None and facts.n_test is not None:
         parts.append(f"{facts.n_train:,} for training and {facts.n_test:,} for testing")
-    return ", ".join(parts) + f". Estimates are counted on split “{main_split(tables)}”."
+    left_out = f" {unreadable_words(facts)}." if facts.n_readable else ""
+    return ", ".join(parts) + f". Estimates are counted on split “{main_split(tables)}”." + left_out
+
+
+def unreadable_words(facts: StudyFacts) -> str:
+    """How many images were left out because they could not be read, with both numbers of rows."""
+    train, test = (facts.n_readable.get(name, 0) for name in ("train", "test"))
+    unreadable = (facts.n_images or 0) - train - test
+    return (
+        f"{count(unreadable, 'image')} could not be read; what stands beside a measurement here, H(Y|Z) and hardness "
+        f"included, is taken over the other {train:,} for training and {test:,} for testing, and the page of labels "
+        "alone over all"
+    )
 
 
 def fact_rows(facts: StudyFacts) -> list[tuple[str, str]]:
     """What is known of how the numbers came about, as label and text; what is not known is left out."""
     listed = {
         "Seeds": ", ".join(f"{name} {seed}" for name, seed in facts.seeds.items()),
-        "Recipe": ", ".join(f"{name} {value}" for name, value in facts.recipe.items() if value is not None),
+        "Recipe": ", ".join(
+            f"{name} {value}" for name, value in facts.recipe.items() if value not in (None, [], ())
+        ),
         "Versions": ", ".join(f"{name} {version}" for name, version in facts.versions.items()),
         "Seconds per stage": ", ".join(f"{name} {seconds:.1f}" for name, seconds in facts.seconds.items()),
     }
@@ -106,6 +144,7 @@ def fact_rows(facts: StudyFacts) -> list[tuple[str, str]]:
         ("Images", "" if facts.n_images is None else f"{facts.n_images:,}"),
         ("Training images", "" if facts.n_train is None else f"{facts.n_train:,}"),
         ("Test images", "" if facts.n_test is None else f"{facts.n_test:,}"),
+        ("Unreadable images", unreadable_words(facts) if facts.n_readable else ""),
         ("Split", facts.split_rule),
         ("Seeds", listed["Seeds"]),
         ("Recipe", listed["Recipe"]),
@@ -131,7 +170,7 @@ def first_page_tables(tables: Tables) -> list[PageTable]:
     splits = tables["conditional_entropy"]["split"].unique().to_list()
     split = "all" if "all" in splits else main_split(tables)
     shown = []
-    for source in wide_sources(tables["tasks"]):
+    for number_of, source in enumerate(wide_sources(tables["tasks"]), 1):
         rows = table_one(
             tables["conditional_entropy"], tables["transfer"], tables["source_models"], tables["tasks"],
             source=source, split=split,
@@ -140,7 +179,9 @@ def first_page_tables(tables: Tables) -> list[PageTable]:
             continue
         if set(CELEBA_ATTRIBUTES) <= set(rows["target"]):
             shown.append(published_page_table(rows))
-        shown.append(first_table(rows, source))
+        if len(rows) > 11:
+            shown.append(first_table(rows, source, number_of=number_of, ends=True))
+        shown.append(first_table(rows, source, number_of=number_of))
     return shown
 
 
@@ -184,6 +225,10 @@ def render_report(
         correlation_table=correlation_table(tables),
         hardness_table=hardness_table(tables),
         residual_table=residual_table(tables),
+        bound_sentences=bound_sentences(tables),
+        bound_table=bound_table(tables),
+        uncertainty_sentence=uncertainty_sentence(tables),
+        uncertainty_table=uncertainty_table(tables),
         first_tables=first_page_tables(tables),
         plane_note=_plane_note(tables),
         images=[
@@ -191,10 +236,11 @@ def render_report(
                 "data": base64.b64encode(picture.png).decode("ascii"),
                 "alt": picture.alt,
                 "caption": picture.caption,
+                "section": picture.section,
             }
             for picture in pictures
         ],
-        files=files,
+        files=files_by_stem(files),
     )
 
 

@@ -34,7 +34,9 @@ def _source_cell(row: Row | None) -> Cell:
         return note("no such source")
     score = row["corrected_normalised"]
     parts = [
-        f"H(Y|Z) {number(row['conditional_entropy'])}" if score is None else f"{percent(score, 0)} left",
+        f"H(Y|Z) {number(row['conditional_entropy'])}"
+        if score is None
+        else f"{percent(min(score, 1.0), 0)} left",
         *([] if row["test_error"] is None else [f"error {percent(row['test_error'])}"]),
         *(["near-unique"] if row["near_unique"] else []),
     ]
@@ -113,8 +115,8 @@ def hardness_table(tables: Tables) -> PageTable:
         reason = model.get("undefined_because") or NOT_MEASURED
         rows.append([
             text(row["task"]),
-            Cell(f"{row['n_values']}", row["n_values"]),
-            Cell(f"{row['n']:,}", row["n"]),
+            Cell(f"{row['n_values']:,}", row["n_values"]),
+            _labelled_cell(row),
             value_cell(row["hardness"], number(row["hardness"], 3), "not defined"),
             value_cell(error, percent(error), reason),
         ])  # fmt: skip
@@ -126,6 +128,12 @@ def hardness_table(tables: Tables) -> PageTable:
         Column("Test error", numeric=True, help="of the network trained for this task"),
     ]
     return PageTable("hardness", "Tasks from hard to easy", columns, rows)
+
+
+def _labelled_cell(row: Row) -> Cell:
+    """The labelled rows of a task; where some images could not be read, of how many."""
+    n, labels = row["n"], row.get("n_labels")
+    return Cell(f"{n:,}", n, detail="" if labels in {None, n} else f"of {labels:,} labelled")
 
 
 def correlation_table(tables: Tables) -> PageTable:
@@ -196,8 +204,18 @@ def residual_table(tables: Tables, *, top: int = 40) -> PageTable:
     )
 
 
-def first_table(rows: pl.DataFrame, source: str) -> PageTable:
-    """Table 1 for one source: every target, the average last."""
+def first_table(rows: pl.DataFrame, source: str, *, number_of: int = 1, ends: bool = False) -> PageTable:
+    """Table 1 for one source: every target, the average last.
+
+    Args:
+        rows: what `table_one` returned.
+        source: the source.
+        number_of: which of the page's wide sources it is, from 1.
+        ends: only the five most and the five least transferable targets, and the average.
+    """
+    if ends:
+        targets = len(rows) - 1
+        rows = pl.concat([rows.head(5), rows.slice(targets - 5)])
     cells = [
         [
             text(row["target"] or "average of all"),
@@ -217,8 +235,12 @@ def first_table(rows: pl.DataFrame, source: str) -> PageTable:
         Column("Transferred accuracy", numeric=True),
         Column("Difference", numeric=True),
     ]
+    key = "table-1" if number_of == 1 else f"table-1-{number_of}"
+    if ends:
+        caption = f"Table 1, its ends: the five most and the five least transferable targets of {source}"
+        return PageTable(f"{key}-ends", caption, columns, cells, limit=len(cells))
     return PageTable(
-        "table-1", f"Table 1: from {source} to every target, most transferable first", columns, cells, 10
+        key, f"Table 1: from {source} to every target, most transferable first", columns, cells, 10
     )
 
 

@@ -61,7 +61,7 @@ def preview(png: bytes, *, limit: int = PREVIEW_BYTES) -> bytes:
 
 
 def write_figure(figure: Figure, stem: Path) -> bytes:
-    """Write `stem`.png at 150 dots an inch and `stem`.svg; the same figure gives the same bytes.
+    """Write `stem`.png at 150 dots an inch, `stem`.svg and `stem`.pdf; the same figure gives the same bytes.
 
     Returns:
         The PNG.
@@ -71,6 +71,8 @@ def write_figure(figure: Figure, stem: Path) -> bytes:
     stem.with_suffix(".png").write_bytes(png.getvalue())
     with rc_context({"svg.hashsalt": "transferability"}):
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+    with rc_context({"pdf.fonttype": 42}):  # TrueType: publishers refuse Type 3
+        figure.savefig(stem.with_suffix(".pdf"), metadata={"CreationDate": None})
     return png.getvalue()
 
 
@@ -103,7 +105,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def write_report(folder: Path, tables: Tables, facts: StudyFacts) -> WrittenReport:
-    """Write a study's report: `index.html`, `figures/` (PNG and SVG) and `tables/` (CSV).
+    """Write a study's report: `index.html`, `figures/` (PNG, SVG and PDF) and `tables/` (CSV).
 
     Args:
         folder: where it goes; an earlier report there is replaced as a whole.
@@ -123,7 +125,9 @@ def write_report(folder: Path, tables: Tables, facts: StudyFacts) -> WrittenRepo
         for named in study_figures(tables):
             previews[named.name] = preview(write_figure(named.figure, fresh / "figures" / named.name))
             if named.in_page:
-                pictures.append(Picture(previews[named.name], alt=named.caption, caption=named.caption))
+                pictures.append(
+                    Picture(previews[named.name], named.caption, named.caption, section=named.section)
+                )
         for name in LISTED:
             if name in tables and tables[name].width:
                 write_csv(tables[name], fresh / "tables" / f"{name}.csv")

@@ -1,6 +1,21 @@
 """The report's tables: correlations, rankings and residuals. Every number on the page is read from tables."""
 
+from assets.statistics import tables as statistics
 from resources.warehouse import Table
+
+
+def _on_readable_rows(table: Table) -> Table:
+    """The same table over the rows whose image could be read; empty where all could, since it would repeat it."""
+    first, *lines, last = table.sql.strip().splitlines()
+    name = f"{table.name}_readable"
+    header = first.replace(table.name, name).split("  -- ")[0]
+    note = f"{table.name} over rows with a readable image; empty if all are readable"
+    n_labels = "    n_labels BIGINT,  -- Rows that the label statistics counted"
+    return Table("\n".join([f"{header}  -- {note}", *lines, n_labels, last]))
+
+
+CONDITIONAL_ENTROPY_READABLE = _on_readable_rows(statistics.CONDITIONAL_ENTROPY)
+HARDNESS_READABLE = _on_readable_rows(statistics.HARDNESS)
 
 _ASSOCIATION = """
     pearson_r         DOUBLE,            -- Pearson's correlation

@@ -67,8 +67,9 @@
       for (const row of body.rows) {
         lines.push([...row.cells].map((cell) => {
           const number = cell.dataset.v !== "" && !Number.isNaN(Number(cell.dataset.v));
-          const parts = [...cell.childNodes].map((part) => part.textContent.trim());
-          return quoted(number ? cell.dataset.v : parts.join("; "));
+          const detail = cell.querySelector(".detail")?.textContent ?? "";
+          const parts = [cell.textContent.slice(0, cell.textContent.length - detail.length).trim(), detail.trim()];
+          return quoted(number ? cell.dataset.v : parts.filter(Boolean).join("; "));
         }));
       }
       const url = URL.createObjectURL(new Blob([lines.map((l) => l.join(",")).join("\r\n") + "\r\n"], { type: "text/csv" }));
@@ -76,6 +77,8 @@
       link.click();
       URL.revokeObjectURL(url);
     });
+    const scroller = box.querySelector(".scroller");
+    new ResizeObserver(() => scroller.classList.toggle("wide", scroller.scrollWidth > scroller.clientWidth + 1)).observe(scroller);
     return { show };
   };
   const tables = new Map([...document.querySelectorAll("[data-table]")].filter((box) => box.querySelector("tbody"))
@@ -184,7 +187,7 @@
     options($("source"), sources.map((s) => [s, names[s]]));
     options($("values"), widths.map((v) => [v, `${v} values`]));
     $("values").value = data.values;
-    const first = data.panels.find((p) => p.values === data.values && p.line) ?? data.panels[0];
+    const first = data.panels[data.first];
     $("source").value = first.source;
     $("values-label").hidden = widths.length < 2;
     const step = (by) => {

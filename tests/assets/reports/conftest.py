@@ -1,10 +1,5 @@
 """Small studies with real numbers: scikit-learn's digits, their facts as tasks, and least-squares probes."""
 
-import os
-import shutil
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import polars as pl
 import pytest
@@ -154,20 +149,3 @@ def digits() -> Tables:
 def digits_report(digits: Tables) -> Tables:
     """The same with the report's own tables."""
     return with_report_tables(digits, resamples=300)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """A headless Chromium; the test is skipped, with the reason, where none is installed."""
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="the Python package playwright is not installed"
-    )
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
-        pytest.skip("no chromium is installed; set CHROMIUM to the path of one")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()

@@ -1,7 +1,10 @@
 """The page in a real browser: it loads alone, reacts, reads by keyboard, and shows what the tables hold."""
 
 import re
+from pathlib import Path
+from urllib.parse import unquote, urlparse
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -70,6 +73,17 @@ def test_selector_changes_the_plot_and_prints_the_tables_r(page, tables):
         assert len(points(page)[0]) == 27
         assert points(page) != before
         before = points(page)
+
+
+def test_the_printed_r_is_what_duckdb_finds_in_the_tables_beside_the_page(page, address):
+    page.select_option("#source", label="prime")
+    folder = Path(unquote(urlparse(address).path)).parent / "tables"
+    ((r,),) = duckdb.execute(
+        """SELECT corr(conditional_entropy, test_error) FROM read_csv($1) AS estimate JOIN read_csv($2) AS measured USING (source, target)
+        WHERE split = 'train' AND source = 'prime'""",
+        [str(folder / "conditional_entropy.csv"), str(folder / "transfer.csv")],
+    ).fetchall()
+    assert caption(page).startswith(f"prime: r = {number(r, 3)},")
 
 
 def test_undefined_correlation_is_said_in_words(page):
@@ -159,6 +173,10 @@ def test_csv_download_holds_all_rows_and_full_numbers(page, tables):
     assert sorted(frame["Source"]) == sorted(expected["source"])
     r = expected.filter(source="even")["pearson_r"][0]
     assert float(frame.filter(Source="even")["Pearson r"][0]) == pytest.approx(r, rel=1e-12)
+    with page.expect_download() as download:
+        page.click('[data-table="sources"] [data-csv]')
+    names = {name.split("; ")[0].lstrip("'") for name in pl.read_csv(download.value.path())["Target"]}
+    assert names == set(tables["transfer"]["target"])
 
 
 def test_a_script_as_name_is_shown_as_text(page):

@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,7 +15,7 @@ from assets.reports.charts import chart_data, packed
 from assets.reports.derive import main_group, with_report_tables
 from assets.reports.facts import StudyFacts
 from assets.reports.formatting import number, percent, signed
-from assets.reports.page import embedded_json, render_benchmark, render_report, safe_links
+from assets.reports.page import breakable, embedded_json, render_benchmark, render_report, safe_links
 from assets.reports.published import CELEBA_ATTRIBUTES
 from assets.reports.summary import summarise
 
@@ -236,6 +237,79 @@ def test_published_rows_show_where_the_tasks_are_celebas(digits_report):
     error = tables["transfer"].filter(source="digit", target="Male")["test_error"][0]
     assert rows["transferred (this study)"][1] == number(1 - error, 3)
     assert rows["CE, nats (paper)"][-1] == "not defined"
+
+
+def test_table_1_shows_its_ends_and_every_target(page, digits_report):
+    order = (
+        digits_report["conditional_entropy"]
+        .filter(split="all", source="digit")
+        .sort("conditional_entropy", "target")["target"]
+        .to_list()
+    )
+    ends = [row[0] for row in page.tables["table-table-1-ends"][1:]]
+    assert ends == [*order[:5], *order[-5:], "average of all"]
+    assert [row[0] for row in page.tables["table-table-1"][1:]] == [*order, "average of all"]
+
+
+def test_a_name_may_break_after_the_signs_that_join_it_and_is_escaped():
+    assert breakable("tone=medium_dark") == "tone=<wbr>medium_<wbr>dark"
+    assert breakable("has_bill::a=<b>") == "has_<wbr>bill::<wbr>a=<wbr>&lt;b&gt;"
+
+
+def test_unreadable_images_are_said_with_both_numbers(digits_report):
+    facts = replace(FACTS, n_readable={"train": 1250, "test": 538})
+    table = digits_report["hardness"].with_columns(
+        pl.lit(1257).alias("n_labels"), (pl.col("n") - 7).alias("n")
+    )
+    text = "".join(Reader(render_report({**digits_report, "hardness": table}, facts)).words)
+    assert "9 images could not be read" in text
+    assert "the other 1,250 for training and 538 for testing" in text
+    assert "1,250of 1,257 labelled" in text
+
+
+def test_theorem_1_and_uncertainty_are_the_tables(digits_report):
+    pairs = digits_report["transfer"].filter(pl.col("source").is_in(["even", "digit"]))["source", "target"]
+    n = len(pairs)
+    slack = [0.25 * (i % 3) for i in range(n)]
+    bound = pairs.with_columns(
+        pl.lit(1257).alias("n"), pl.lit(-0.25).alias("source_log_likelihood"), pl.lit(0.5).alias("conditional_entropy"),
+        pl.Series("slack", slack), (pl.Series(slack) - 0.75).alias("kbar_log_likelihood"),
+        pl.lit(-1.0).alias("probe_log_likelihood"), pl.lit(0).alias("n_violations"),
+        pl.lit(None, pl.String).alias("undefined_because"),
+    )  # fmt: skip
+    missing = bound.head(1).with_columns(pl.lit(None, pl.Float64).alias("slack"), pl.lit("no network").alias("undefined_because"),
+                                         pl.lit("prime").alias("source"))  # fmt: skip
+    entropy = digits_report["conditional_entropy"].filter(split="train")
+    uncertainty = entropy.select(
+        "split", "source", "target", "corrected", (pl.col("corrected") - 0.01).alias("ci_low"),
+        (pl.col("corrected") + 0.01).alias("ci_high"), pl.col("target_entropy").alias("null_mean"),
+        (pl.col("target_entropy") - 0.004).alias("null_q05"), pl.col("target_entropy").alias("null_q95"),
+        pl.lit(0.005).alias("p_value"),
+    )  # fmt: skip
+    tables = {**digits_report, "bound": pl.concat([bound, missing]), "label_uncertainty": uncertainty}
+    page = Reader(render_report(tables, FACTS))
+    text = "".join(page.words)
+    assert f"Checked for {n} pairs, row by row: it holds on every row" in text
+    assert "runs from 0.000 to 0.500 nats with a median of 0.250" in text
+    assert f"above the bound for 0 of {n} pairs" in text
+    rows = {row[0]: row for row in page.tables["table-bound"][1:]}
+    assert rows["even"][1:6] == ["27", "0", "0.000", "0.250", "0.500"]
+    assert rows["even"][7] == "−0.750"
+    assert "not defined: no network" in rows["prime"][2]
+    beyond = entropy.filter(pl.col("conditional_entropy") < pl.col("target_entropy") - 0.004)
+    assert f"For {len(beyond)} of {len(entropy)} pairs H(Y|Z) lies below" in text
+    shown = page.tables["table-uncertainty"][1:]
+    first = digits_report["best_sources"].filter(
+        pl.col("split") == "train", pl.col("rank") == 1, ~pl.col("equivalent")
+    )
+    assert len(shown) == len(first)
+    assert {row[-1] for row in shown} <= {"more than chance", "may be chance"}
+
+
+def test_the_page_opens_with_the_source_of_the_median_correlation(html, digits_report):
+    data = data_of(html)
+    r = digits_report["transfer_correlation"].filter(split="train").drop_nulls("pearson_r").sort("pearson_r")
+    assert data["tasks"][data["panels"][data["first"]]["source"]] == r["source"][(len(r) - 1) // 2]
 
 
 def test_the_headline_speaks_of_the_largest_group(digits):

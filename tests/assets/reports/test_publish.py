@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from assets.reports.clustering import cluster_tasks, map_tasks, task_distances
+from assets.reports.derive import with_report_tables
 from assets.reports.facts import StudyFacts
 from assets.reports.figures import hardness_scatter
 from assets.reports.gallery import hardness_panel_of
@@ -39,7 +40,7 @@ def written(small, tmp_path_factory):
 
 def test_page_figures_and_tables_lie_together(written, small):
     for name in ("figure-2", "figure-3", "figure-4", "figure-5", "figure-6", "heat-map"):
-        assert {f"figures/{name}.png", f"figures/{name}.svg"} <= set(written.files)
+        assert {f"figures/{name}{end}" for end in (".png", ".svg", ".pdf")} <= set(written.files)
         assert 0 < len(written.previews[name]) < 100_000
         assert Image.open(BytesIO(written.previews[name])).format == "PNG"
     again = pl.read_csv(written.index.parent / "tables" / "hardness_correlation.csv")
@@ -54,7 +55,7 @@ def test_figures_leave_no_trace_in_pyplot_and_are_the_same_twice(small, tmp_path
     panel = hardness_panel_of(small, title="Digits")
     for name in ("first", "second"):
         write_figure(hardness_scatter([panel]), tmp_path / name)
-    for suffix in (".png", ".svg"):
+    for suffix in (".png", ".svg", ".pdf"):
         assert (tmp_path / f"first{suffix}").read_bytes() == (tmp_path / f"second{suffix}").read_bytes()
     assert plt.get_fignums() == []
 
@@ -85,7 +86,7 @@ def test_a_failure_leaves_the_earlier_report_and_nothing_else(tmp_path):
 
 def test_across_studies(small, tmp_path):
     found = write_benchmark(tmp_path / "all", [(FACTS, small), (StudyFacts("b", "B"), small)])
-    assert found.files == ["figure-6.png", "figure-6.svg", "hardness_correlation.csv", "index.html",
+    assert found.files == ["figure-6.pdf", "figure-6.png", "figure-6.svg", "hardness_correlation.csv", "index.html",
                            "overall_correlation.csv"]  # fmt: skip
     table = pl.read_csv(found.index.parent / "overall_correlation.csv")
     assert table["study"].unique(maintain_order=True).to_list() == ["digits", "b"]
@@ -116,3 +117,30 @@ def test_map_shows_distances_in_the_plane_as_they_are():
     assert again == pytest.approx(distances, abs=1e-9)
     assert found.explained == pytest.approx(1)
     assert map_tasks(["a", "b"], distances[:2, :2]) is None
+
+
+def with_copies(tables: dict[str, pl.DataFrame], copies: int) -> dict[str, pl.DataFrame]:
+    """The tables with copies of some tasks added; pairs of a task with its copy are left out."""
+    names = tables["tasks"]["task"].to_list()
+    base = {name: name for name in names} | {f"{name}, once more": name for name in names[1 : copies + 1]}
+    added = pl.DataFrame({"new": list(base), "old": list(base.values())})
+    result = {}
+    for name, frame in tables.items():
+        wide = frame
+        for column in ("task", "source", "target"):
+            if column in frame.columns:
+                wide = (
+                    wide.join(added, left_on=column, right_on="old")
+                    .with_columns(pl.col("new").alias(column))
+                    .drop("new")
+                )  # fmt: skip
+        result[name] = wide
+    return result
+
+
+@pytest.mark.slow
+def test_a_page_of_forty_tasks_is_under_five_megabytes(digits, tmp_path):
+    forty = with_report_tables(with_copies(digits, 12), resamples=20)
+    assert len(forty["tasks"]) == 41
+    written = write_report(tmp_path / "forty", forty, FACTS)
+    assert written.index.stat().st_size < 5_000_000
