@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from assets.provenance import Parents, git_commit, parents_now
+from assets.provenance import EVENTS_ARE_LOGGED, Parents, git_commit, parents_now
 from assets.stage import Stage
 from assets.study import Study
 from resources.errors import StoreError, TransferabilityError
@@ -33,6 +33,9 @@ Listener = Callable[[str, str | None, str, float], None]
 progress: ContextVar[Listener | None] = ContextVar("progress", default=None)
 """Who wants to hear of every output as it is made; the command line's progress bars do."""
 
+
+MODEL_FOLDER = "model"
+"""Where in a source model's MLflow run its weights and manifest are kept."""
 
 INTERRUPTED = "interrupted; what was finished is kept, and the next run goes on from there"
 
@@ -71,6 +74,7 @@ class Work:
     force: bool = False
     version: str | None = None
     _paths: list[Path] = field(default_factory=list)
+    _kept: list[Path] = field(default_factory=list)
     _metadata: dict[str, Any] = field(default_factory=dict)
     _recorded: dict[str, Any] = field(default_factory=dict)
 
@@ -116,6 +120,10 @@ class Work:
         """Count a file that the stage's code wrote atomically by itself among this output's files."""
         self._paths.append(path)
 
+    def keep_in_mlflow(self, path: Path) -> None:
+        """Keep one of this output's files, with its manifest, as artifacts of its MLflow run, folder `model`."""
+        self._kept.append(path)
+
     def tell(self, **facts: Any) -> None:
         """Facts for the asset's metadata; numbers also become MLflow metrics."""
         self._metadata.update(facts)
@@ -151,13 +159,16 @@ def _stage_asset(stage: Stage, study: Study) -> dg.AssetsDefinition:
         metadata=_definition_metadata(stage),
         pool=stage.pool,
         output_required=False,
+        dagster_type=cast("dg.DagsterType", dg.Nothing),
         backfill_policy=dg.BackfillPolicy.single_run() if stage.partitions != "all" else None,
         retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
         tags={"transferability/study": study.name, "transferability/stage": stage.command},
     )
     def body(context: dg.AssetExecutionContext, config: StageConfig, home: Home) -> Iterator[dg.Output[None]]:
         materialize(stage, study, context, home, force=config.force)
-        yield from ()  # every output has been committed as it ended; Dagster is owed none
+        # Every output has been committed as it ended. What is left is to let later stages of the same run begin,
+        # without a second event, which Dagster would give one data version for all partitions of the run.
+        yield dg.Output(None, metadata={EVENTS_ARE_LOGGED: True})
 
     return body
 
@@ -251,7 +262,7 @@ def _one(
             and previous.identity_hash == content_hash(identity)
             and home.store.holds(previous)
         ):
-            _log_materialization(context, stage, study, previous, parents, {"result": "was up to date"})
+            _log_materialization(context, stage, study, home, previous, parents, _told_before(previous))
             return
         listener(stage.name, partition, "started", 0.0)
         try:
@@ -259,7 +270,7 @@ def _one(
         except BaseException:
             listener(stage.name, partition, "failed", time.monotonic() - began)
             raise
-        _log_materialization(context, stage, study, manifest, parents, metadata)
+        _log_materialization(context, stage, study, home, manifest, parents, metadata)
     listener(stage.name, partition, "done", time.monotonic() - began)
 
 
@@ -286,6 +297,8 @@ def _make(
             "seconds": seconds,
             "mlflow_run_id": tracked.run_id or None,
             "mlflow_run": tracked.url,
+            "facts": {k: v for k, v in work._metadata.items() if isinstance(v, int | float | str)},
+            "links": {k: v.url for k, v in work._metadata.items() if isinstance(v, dg.UrlMetadataValue)},
             **work._recorded,
         }
         manifest = home.store.commit(
@@ -298,18 +311,28 @@ def _make(
             recorded=recorded,
         )
         tracked.tags({"transferability/data_version": manifest.data_version})
+        for path in work._kept:
+            tracked.keep(path, MODEL_FOLDER)
+            tracked.keep(home.store.manifest_path(study.name, stage.name, partition), MODEL_FOLDER)
     return manifest, work._metadata
+
+
+def _told_before(manifest: Manifest) -> dict[str, Any]:
+    """What an output told when it was made; its page in the UI shows the latest event alone."""
+    links = {key: dg.MetadataValue.url(url) for key, url in manifest.recorded.get("links", {}).items()}
+    return {**manifest.recorded.get("facts", {}), **links, "result": "was up to date"}
 
 
 def _tags(
     stage: Stage, study: Study, partition: str | None, context: dg.AssetExecutionContext
 ) -> dict[str, str]:
+    run_url = f"{dagster_address()}/runs/{context.run.run_id}"
     tags = {
         "dagster/run_id": context.run.run_id,
-        "dagster/run_url": f"{dagster_address()}/runs/{context.run.run_id}",
+        "dagster/run_url": run_url,
         "dagster/asset_key": f"{study.name}/{stage.name}",
         "dagster/code_version": stage.code_version(study),
-        "mlflow.note.content": stage.description,
+        "mlflow.note.content": f"{stage.description}\n\n[The run in Dagster]({run_url})",  # tags are not links
     }
     if partition is not None:
         tags["dagster/partition"] = partition
@@ -322,6 +345,7 @@ def _log_materialization(
     context: dg.AssetExecutionContext,
     stage: Stage,
     study: Study,
+    home: Home,
     manifest: Manifest,
     parents: Parents,
     facts: Mapping[str, Any],
@@ -330,6 +354,9 @@ def _log_materialization(
     link = manifest.recorded.get("mlflow_run")
     metadata: dict[str, Any] = {
         "mlflow_run": dg.MetadataValue.url(link) if link else "not tracked",
+        **(
+            {"warehouse": dg.MetadataValue.path(str(home.warehouse.path(study.name)))} if stage.tables else {}
+        ),
         **{key: value for key, value in facts.items() if value is not None},
     }
     rows = facts.get(f"{stage.tables[0].name}_rows") if stage.tables else None
@@ -349,8 +376,11 @@ def _dependency(stage: Stage, parent: Stage, study: Study) -> dg.AssetDep:
     key = [study.name, parent.name]
     if stage.partitions == parent.partitions or "all" in {stage.partitions, parent.partitions}:
         return dg.AssetDep(key)
-    shared = [partition_key(p) for p in stage.outputs(study) if p in parent.outputs(study) and p is not None]
-    return dg.AssetDep(key, partition_mapping=dg.StaticPartitionMapping({p: p for p in shared}))
+    fed: dict[str, list[str]] = {}
+    for partition in filter(None, stage.outputs(study)):
+        for above in filter(None, stage.needed(study, parent, partition)):
+            fed.setdefault(partition_key(above), []).append(partition_key(partition))
+    return dg.AssetDep(key, partition_mapping=dg.StaticPartitionMapping(fed))
 
 
 def _definition_metadata(stage: Stage) -> dict[str, Any]:

@@ -19,6 +19,9 @@ CODE_VERSION = "dagster/code_version"
 INPUT_DATA_VERSION = "dagster/input_data_version"
 INPUT_EVENT_POINTER = "dagster/input_event_pointer"
 
+EVENTS_ARE_LOGGED = "__source_asset_observation__"
+"""In an output's metadata: the events of the asset have been logged, and the output stands for none."""
+
 
 @dataclass(frozen=True)
 class Parents:

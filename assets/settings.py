@@ -4,15 +4,20 @@ Every pure stage takes one of these and nothing else from the study, so that a s
 hashed into that stage's identity.
 """
 
+from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+REPRESENTATION_FILES = (".onnx", ".npy", ".safetensors", ".parquet")
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and torch take
 
 
 class Settings(BaseModel):
     """Base: immutable, and unknown keys are refused rather than ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class Recipe(Settings):
@@ -35,7 +40,7 @@ class Recipe(Settings):
         "auto", description="auto: bfloat16 autocast where the device has it and it is faster"
     )
     compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile; auto: on CUDA only")
-    seed: int = 0
+    seed: Seed = 0
 
 
 class NetworkSettings(Settings):
@@ -50,12 +55,36 @@ class NetworkSettings(Settings):
     )
 
 
+class RepresentationSettings(Settings):
+    """A source that is not trained here: a frozen network or features that the user brings."""
+
+    file: str = Field(
+        min_length=1,
+        description="An .onnx network, or features with one row an image: .npy, .safetensors or .parquet; relative to "
+        "the data folder",
+    )
+    task: str | None = Field(
+        None,
+        description="The task whose labels it was trained on: H(Y|Z) then applies; None: it is only probed",
+    )
+
+    @field_validator("file")
+    @classmethod
+    def _readable(cls, file: str) -> str:
+        if PurePath(file).suffix not in REPRESENTATION_FILES:
+            known = ", ".join(REPRESENTATION_FILES)
+            raise ValueError(f"'{file}' is none of {known}; pickled or scripted models are not read")
+        return file
+
+
 class ProbeSettings(Settings):
     """The linear SVMs (Eq. 3)."""
 
     c: Annotated[float, Field(gt=0, description="LinearSVC's C")] = 1.0
-    c_grid: tuple[float, ...] = Field(
-        (), description="If given, C is chosen from it on a validation part of train"
+    c_grid: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (),
+        description="If given, C is chosen from it on a validation part of train: CelebA's partition 1, else a "
+        "random fifth",
     )
     tolerance: Annotated[
         float, Field(gt=0, description="Certified relative distance from the optimum, ½‖∇f‖²/f")
@@ -69,7 +98,7 @@ class UncertaintySettings(Settings):
     permutations: Annotated[int, Field(ge=20, le=100_000, description="Shuffles of the source's labels")] = (
         200
     )
-    seed: int = 0
+    seed: Seed = 0
 
 
 class SampleEfficiencySettings(Settings):
@@ -81,4 +110,4 @@ class SampleEfficiencySettings(Settings):
     )
     sizes: Annotated[int, Field(ge=2, le=20, description="Log-spaced training-set sizes")] = 5
     smallest: Annotated[int, Field(ge=4, description="Images in the smallest training set")] = 20
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Repeats")
+    seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, description="Repeats")

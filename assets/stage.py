@@ -78,9 +78,7 @@ class Stage:
         """Versions of what an output is made from; None while some of it is not there."""
         versions: dict[str, Any] = {}
         for parent in self.after:
-            wanted = parent.outputs(study)
-            if partition in wanted and partition is not None:
-                wanted = (partition,)
+            wanted = self.needed(study, parent, partition)
             found = {p or "": home.store.manifest(study.name, parent.name, p) for p in wanted}
             if any(manifest is None for manifest in found.values()):
                 return None
@@ -89,6 +87,15 @@ class Stage:
             if manifest := home.store.manifest(study.name, stage.name, None):
                 versions[stage.name] = {"": manifest.data_version}
         return versions
+
+    def needed(self, study: Study, parent: "Stage", partition: str | None) -> tuple[str | None, ...]:
+        """Which outputs of a parent an output is made from: its own partition's, or all."""
+        if partition is None or parent.partitions == "all":
+            return parent.outputs(study)
+        if parent.partitions == self.partitions:
+            return (partition,)
+        task = study.source_task(partition)  # a source's labels; a representation may have none
+        return () if task is None else (task,)
 
     def identity(
         self, study: Study, home: Home, partition: str | None, outside: Mapping[str | None, Any] | None = None

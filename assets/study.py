@@ -19,6 +19,7 @@ from assets.settings import (
     NetworkSettings,
     ProbeSettings,
     Recipe,
+    RepresentationSettings,
     SampleEfficiencySettings,
     Settings,
     UncertaintySettings,
@@ -50,6 +51,9 @@ class StudyFile(Settings):
     network: NetworkSettings = NetworkSettings()
     networks: dict[str, NetworkSettings] = Field(
         default_factory=dict, description="Sources whose network differs, by task"
+    )
+    representations: dict[str, RepresentationSettings] = Field(
+        default_factory=dict, description="Further sources that are brought along and not trained, by name"
     )
     probe: ProbeSettings = ProbeSettings()
     uncertainty: UncertaintySettings = UncertaintySettings()
@@ -91,11 +95,13 @@ class Study:
         name: `[a-z][a-z0-9_]*`; the group of its assets and the stem of its files.
         settings: the YAML file's content.
         dataset: the reader, opened on the data folder.
+        data_root: the data folder, to which the files of representations are relative.
     """
 
     name: str
     settings: StudyFile
     dataset: Dataset
+    data_root: Path = Path()
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
@@ -104,7 +110,12 @@ class Study:
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
-        """The tasks that are transferred from, in the data set's order."""
+        """What is transferred from: tasks in the data set's order, then the representations that are brought along."""
+        return (*self.trained_sources, *self.settings.representations)
+
+    @cached_property
+    def trained_sources(self) -> tuple[str, ...]:
+        """The sources that are tasks: each has a network of its own."""
         wanted = self.settings.sources
         return self.tasks if wanted is None else tuple(task for task in self.tasks if task in set(wanted))
 
@@ -121,6 +132,16 @@ class Study:
     def title(self) -> str:
         """The heading of its pages."""
         return self.settings.title or self.name
+
+    def source_task(self, source: str) -> str | None:
+        """The task whose labels a source carries: itself, or what a representation says; None: it has none."""
+        brought = self.settings.representations.get(source)
+        return source if brought is None else brought.task
+
+    def representation_file(self, source: str) -> Path | None:
+        """The file of a representation; None for a source that is trained."""
+        brought = self.settings.representations.get(source)
+        return None if brought is None else self.data_root / Path(brought.file).expanduser()
 
     def network(self, task: str) -> NetworkSettings:
         """The network of one source."""
@@ -143,8 +164,9 @@ def open_study(name: str, content: Mapping[str, Any], data_root: Path) -> Study:
         )
     settings = _validated(content)
     dataset = open_dataset(settings.dataset.reader, data_root, settings.dataset.options)
-    study = Study(name, settings, dataset)
+    study = Study(name, settings, dataset, data_root)
     _check_tasks(study)
+    _check_representations(study)
     return study
 
 
@@ -230,24 +252,33 @@ def _validated(content: Mapping[str, Any]) -> StudyFile:
 def _allowed_keys(place: Sequence[str | int]) -> list[str]:
     """The keys of the model at a place in the file."""
     model: type[BaseModel] = StudyFile
+    named: dict[str, type[BaseModel]] = {
+        "networks": NetworkSettings,
+        "representations": RepresentationSettings,
+    }
     for part in place:
+        if part in named:  # a mapping of models by name
+            return list(named[str(part)].model_fields)
         field = model.model_fields.get(str(part))
-        if field is None:  # a task's name: `networks` is the only mapping of models
-            return list(NetworkSettings.model_fields)
+        if field is None:
+            break
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             model = field.annotation
     return list(model.model_fields)
 
 
 def _check_tasks(study: Study) -> None:
-    known = set(study.tasks)
+    known, sources = set(study.tasks), set(study.sources)
     for field, names in (
         ("sources", study.settings.sources or ()),
         ("targets", study.settings.targets or ()),
         ("networks", tuple(study.settings.networks)),
         (
             "sample_efficiency",
-            (*study.settings.sample_efficiency.sources, *study.settings.sample_efficiency.targets),
+            (
+                *(name for name in study.settings.sample_efficiency.sources if name not in sources),
+                *study.settings.sample_efficiency.targets,
+            ),
         ),
     ):
         for name in names:
@@ -256,6 +287,23 @@ def _check_tasks(study: Study) -> None:
                 raise _FieldError((field,), f"no task '{name}'; the tasks are {shown}")
     if not study.sources or not study.pairs():
         raise _FieldError(("sources",), "no pair of a source and another task as its target is left")
+
+
+def _check_representations(study: Study) -> None:
+    for name, brought in study.settings.representations.items():
+        place = ("representations", name)
+        if name in study.tasks:
+            raise _FieldError(
+                place,
+                "is the name of a task, whose source is trained here; name the representation otherwise "
+                f"and say `task: {name}`",
+            )
+        if not name.strip() or name in {"image_id", "image", "split"}:
+            raise _FieldError(place, "is no name for a source; choose another")
+        if brought.task is not None and brought.task not in study.tasks:
+            raise _FieldError(
+                (*place, "task"), f"no task '{brought.task}'; name one of the study, or leave it out"
+            )
 
 
 def _line_of(text: str, field: Sequence[str | int]) -> int:

@@ -1,11 +1,15 @@
 """Stages `label_counts`, `joint_counts`, `conditional_entropy`, `hardness` and `label_uncertainty`."""
 
+from typing import Any
+
 from assets.labels.assets import LABEL_TABLE
+from assets.labels.sources import label_columns, with_reasons, with_representations
 from assets.materialize import Work
 from assets.stage import Stage
 from assets.statistics import label_statistics, tables
 from assets.statistics.from_counts import conditional_entropy_from_counts, hardness_from_counts
 from assets.statistics.uncertainty import label_uncertainty
+from assets.study import Study
 
 
 def make_label_counts(work: Work) -> None:
@@ -25,8 +29,8 @@ def make_joint_counts(work: Work) -> None:
     """Count every two values of every pair together."""
     study = work.study
     statistics = label_statistics(
-        work.read("labels"),
-        tasks=study.tasks,
+        with_representations(study, work.read("labels")),
+        tasks=label_columns(study),
         split_column="split",
         sources=study.sources,
         targets=study.targets,
@@ -40,7 +44,7 @@ def make_conditional_entropy(work: Work) -> None:
     frame = conditional_entropy_from_counts(
         work.read("joint_counts"), splits=_splits(work), sources=study.sources, targets=study.targets
     )
-    work.write(tables.CONDITIONAL_ENTROPY, frame)
+    work.write(tables.CONDITIONAL_ENTROPY, with_reasons(study, frame))
     defined = frame["conditional_entropy"].drop_nulls()
     work.tell(median_conditional_entropy=defined.median(), undefined=len(frame) - len(defined))
 
@@ -56,15 +60,21 @@ def make_label_uncertainty(work: Work) -> None:
     """Bias, interval and chance level of every H(Y|Z), by resampling."""
     study, settings = work.study, work.study.settings.uncertainty
     frame = label_uncertainty(
-        work.read("labels"),
-        tasks=study.tasks,
+        with_representations(study, work.read("labels")),
+        tasks=label_columns(study),
         split_column="split",
         sources=study.sources,
         targets=study.targets,
         permutations=settings.permutations,
         seed=settings.seed,
     )
-    work.write(tables.LABEL_UNCERTAINTY, frame)
+    work.write(tables.LABEL_UNCERTAINTY, with_reasons(study, frame))
+
+
+def _pairs(study: Study) -> dict[str, Any]:
+    """What decides which pairs there are."""
+    tasks = {name: study.source_task(name) for name in study.settings.representations}
+    return {"sources": study.sources, "targets": study.targets, "representations": tasks}
 
 
 def _splits(work: Work) -> list[str]:
@@ -89,7 +99,7 @@ JOINT_COUNTS = Stage(
     make=make_joint_counts,
     after=(LABEL_TABLE,),
     tables=(tables.JOINT_COUNTS,),
-    settings=lambda study, _: {"sources": study.sources, "targets": study.targets},
+    settings=lambda study, _: _pairs(study),
     kinds=frozenset({"duckdb", "polars"}),
     pool="duckdb_writer",
 )
@@ -123,8 +133,7 @@ LABEL_UNCERTAINTY = Stage(
     after=(LABEL_TABLE,),
     tables=(tables.LABEL_UNCERTAINTY,),
     settings=lambda study, _: {
-        "sources": study.sources,
-        "targets": study.targets,
+        **_pairs(study),
         **study.settings.uncertainty.model_dump(mode="json"),
     },
     kinds=frozenset({"duckdb", "numpy"}),

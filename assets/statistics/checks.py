@@ -5,6 +5,7 @@ import math
 import polars as pl
 
 from assets.checks import Check, Finding, TableReader
+from assets.labels.sources import label_columns, with_representations
 from assets.statistics.assets import CONDITIONAL_ENTROPY, JOINT_COUNTS, LABEL_COUNTS
 from assets.study import Study
 
@@ -23,7 +24,7 @@ def label_counts_sum(study: Study, read: TableReader) -> Finding:
 
 def joint_counts_sum(study: Study, read: TableReader) -> Finding:
     """The cells of a pair add up to the rows where both labels are known, in every split."""
-    labels = read("labels")
+    labels = with_representations(study, read("labels"))
     counted = (
         read("joint_counts").group_by("split", "source", "target").agg(pl.col("n").sum().alias("counted"))
     )
@@ -66,12 +67,12 @@ def _known(labels: pl.DataFrame, study: Study) -> pl.DataFrame:
 
 def _both_known(labels: pl.DataFrame, study: Study) -> pl.DataFrame:
     """(split, source, target, n): rows with both labels."""
-    parts = []
+    parts, columns = [], label_columns(study)
     for split in [*labels["split"].unique().to_list(), "all"]:
         rows = labels if split == "all" else labels.filter(pl.col("split") == split)
-        known = rows.select(pl.col(*study.tasks).is_not_null().cast(pl.Float64)).to_numpy()
+        known = rows.select(pl.col(*columns).is_not_null().cast(pl.Float64)).to_numpy()
         both = (known.T @ known).astype(int)
-        place = {task: i for i, task in enumerate(study.tasks)}
+        place = {task: i for i, task in enumerate(columns)}
         pairs = study.pairs()
         parts.append(
             pl.DataFrame(

@@ -104,6 +104,7 @@ def test_again_does_nothing_and_force_does(tiny: Study, home: Home, instance: dg
     assert path.stat().st_ino == first
     (event,) = result.get_asset_materialization_events()
     assert event.materialization.metadata["result"].value == "was up to date"
+    assert event.materialization.metadata["labelled"].value == 60, "what it told when it was made"
     assert home.store.manifest("tiny", "labels", "even") == version
     assert run([asset], home, instance, task="even", force=True).success
     assert path.stat().st_ino != first
@@ -282,6 +283,7 @@ sys.exit(0 if result.success else 1)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_at_one_output_make_it_once(home: Home, tmp_path: Path) -> None:
     made = tmp_path / "made"
     workers = [subprocess.Popen([sys.executable, "-c", _WORKER, home.path, str(made)]) for _ in range(2)]

@@ -47,7 +47,47 @@ def test_sources_and_targets_keep_the_data_sets_order(tmp_path: Path) -> None:
     assert study.targets == ("is_0", "even")
 
 
+BROUGHT = GOOD + "representations:\n  clip: {file: clip.npy}\n"
+
+
+def test_a_representation_is_a_further_source(tmp_path: Path) -> None:
+    study = load(tmp_path, BROUGHT + "  net: {file: nets/net.onnx, task: digit}\nsources: [even]\n")
+    assert study.trained_sources == ("even",)
+    assert study.sources == ("even", "clip", "net")
+    assert [study.source_task(source) for source in study.sources] == ["even", None, "digit"]
+    assert study.representation_file("net") == tmp_path / "nets" / "net.onnx"
+    assert study.representation_file("even") is None
+    assert study.pairs()[1:] == [("clip", "is_0"), ("clip", "even"), ("net", "is_0"), ("net", "even")]
+    alone = load(tmp_path, BROUGHT + "sources: []\nsample_efficiency: {sources: [clip]}\n", "alone")
+    assert alone.sources == ("clip",)
+
+
 MISTAKES = {
+    "a representation named as a task": (
+        BROUGHT.replace("clip: {", "even: {"),
+        "line 12: representations.even: is the name of a task, whose source is trained here; name the representation "
+        "otherwise and say `task: even`",
+    ),
+    "a representation named as a column": (
+        BROUGHT.replace("clip: {", "split: {"),
+        "line 12: representations.split: is no name for a source",
+    ),
+    "a representation of no task of the study": (
+        BROUGHT.replace(".npy", ".npy, task: odd"),
+        "line 12: representations.clip.task: no task 'odd'; name one of the study, or leave it out",
+    ),
+    "a pickled representation": (
+        BROUGHT.replace(".npy", ".pt"),
+        "line 12: representations.clip.file: 'clip.pt' is none of .onnx, .npy, .safetensors, .parquet; pickled or",
+    ),
+    "unknown key of a representation": (
+        BROUGHT.replace("file:", "path:"),
+        "line 12: representations.clip.",
+    ),
+    "a representation without a file": (
+        GOOD + "representations:\n  clip: {task: even}\n",
+        "line 12: representations.clip.file: is required",
+    ),
     "unknown key": (
         GOOD + "epoch: 3\n",
         "line 11: epoch: unknown key; allowed here: title, description, dataset,",
