@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from resources.errors import TransferabilityError
+from resources.errors import TransferabilityError, one_line
 
 
 class _Parser(argparse.ArgumentParser):
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             raise
-        first = (str(error).strip().splitlines() or [""])[0]
+        first = one_line((str(error).strip().splitlines() or [""])[0])
         print(
             f"transferability: unexpected {type(error).__name__}: {first} (--debug shows where)",
             file=sys.stderr,

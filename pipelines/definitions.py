@@ -9,17 +9,24 @@ import dagster as dg
 
 from assets.chain import cross_study_assets, study_assets, study_checks
 from assets.study import Study
-from pipelines.automation import study_automation
+from pipelines.automation import cross_study_schedule, study_automation
+from pipelines.conditions import with_conditions
 from pipelines.jobs import study_jobs
 from pipelines.studies import Studies, find_studies
+from resources.errors import first_line
 from resources.home import Home
 
 
-def study_definitions(study: Study) -> dg.Definitions:
-    """Everything of one study: its chain of assets, their checks, its jobs, schedules and sensors."""
+def study_definitions(study: Study, home: Home | None = None) -> dg.Definitions:
+    """Everything of one study: its chain of assets, their checks, its jobs, schedules, sensors and conditions.
+
+    Args:
+        study: the study.
+        home: where the conditions look for manifests; None: where the environment says.
+    """
     automation = study_automation(study)
     return dg.Definitions(
-        assets=study_assets(study),
+        assets=with_conditions(study_assets(study), study, home),
         asset_checks=study_checks(study),
         jobs=study_jobs(study),
         schedules=automation.schedules,
@@ -32,13 +39,15 @@ def build_definitions(studies: Studies, home: Home) -> dg.Definitions:
     parts, broken = {}, dict(studies.broken)
     for name, study in studies.opened.items():
         try:
-            parts[name] = study_definitions(study)
+            parts[name] = study_definitions(study, home)
         except Exception as error:  # what Dagster refuses in one study must not take the others down
-            broken[name] = f"{name}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
+            broken[name] = f"{name}: {first_line(error)}"
     for message in broken.values():
         logging.getLogger("transferability").warning("study left out: %s", message)
+    shown = [studies.opened[name] for name in parts]
     shared = dg.Definitions(
-        assets=cross_study_assets([studies.opened[name] for name in parts]),
+        assets=cross_study_assets(shown),
+        schedules=[cross_study_schedule(shown)],
         resources={"home": home},
         executor=dg.in_process_executor,
         metadata={

@@ -11,9 +11,7 @@ from resources.home import Home
 class StudyConfig(dg.Config):
     """What a job of a study brings up to date."""
 
-    sources: list[str] = Field(
-        default_factory=list, description="Only these sources; empty: all of the study's"
-    )
+    sources: list[str] = Field(default=[], description="Only these sources; empty: all of the study's")
     force: bool = Field(default=False, description="Make everything again even where nothing has changed")
 
 

@@ -21,7 +21,7 @@ from resources.names import partition_key
 from resources.processes import lives, this_process
 
 PROCESS_TAG = "transferability/process"
-_RANGE_START, _RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 _OPEN = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
 
 
@@ -100,7 +100,7 @@ def reconcile(
             began = time.monotonic()
             _run_stage(stage, study, home, definitions, instance, todo, request.force, outcome)
             outcome.seconds[stage.name] = time.monotonic() - began
-        elif blocked := _failed_checks(stage, study, home):
+        elif _complete(stage, study, home) and (blocked := failed_checks(stage, study, home)):
             # What failed its checks once does not pass by being left as it is.
             raise StudyError(f"{study.name}/{stage.name}: {'; '.join(blocked)}")
     for stage in STAGES:
@@ -138,10 +138,10 @@ def _run_stage(
     config: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     if force:
         config["ops"] = {op: {"config": {"force": True}}}
-    for first, last in _ranges(stage.outputs(study), todo):
+    for first, last in ranges(stage.outputs(study), todo):
         tags = {PROCESS_TAG: this_process(), "transferability/study": study.name}
         if first is not None and last is not None:
-            tags |= {_RANGE_START: partition_key(first), _RANGE_END: partition_key(last)}
+            tags |= {RANGE_START: partition_key(first), RANGE_END: partition_key(last)}
         result = job.execute_in_process(
             run_config=config, instance=instance, asset_selection=[key], tags=tags, raise_on_error=False
         )
@@ -164,13 +164,15 @@ def _run_stage(
     outcome.computing[stage.name] = sum(float(m.recorded.get("seconds", 0.0)) for m in manifests if m)
 
 
-def _failed_checks(stage: Stage, study: Study, home: Home) -> list[str]:
+def _complete(stage: Stage, study: Study, home: Home) -> bool:
+    """Whether a stage with checks is finished; of the others, the states of some cost a look at every image file."""
+    has_checks = any(check.stage is stage for check in CHECKS)
+    return has_checks and all(state is State.DONE for state in stage.states(study, home).values())
+
+
+def failed_checks(stage: Stage, study: Study, home: Home) -> list[str]:
     """The blocking checks that a finished stage does not pass."""
-    checks = [check for check in CHECKS if check.stage is stage]
-    # Most stages have none, and the states of some cost a look at every image file.
-    if not checks or not all(state is State.DONE for state in stage.states(study, home).values()):
-        return []
-    found = [(check, check.look(study, TableReader(study, home))) for check in checks]
+    found = [(check, check.look(study, TableReader(study, home))) for check in CHECKS if check.stage is stage]
     return [
         f"check {check.name} failed: {finding.text}"
         for check, finding in found
@@ -190,7 +192,7 @@ def _reason(result: dg.ExecuteInProcessResult) -> str:
     return "the run failed; see the Dagster UI"
 
 
-def _ranges(outputs: Sequence[str | None], todo: Iterable[str | None]) -> list[tuple[str | None, str | None]]:
+def ranges(outputs: Sequence[str | None], todo: Iterable[str | None]) -> list[tuple[str | None, str | None]]:
     """Contiguous ranges of partitions: Dagster runs a range, not a set, in one run."""
     wanted = set(todo)
     positions = [i for i, partition in enumerate(outputs) if partition in wanted]

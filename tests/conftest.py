@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +136,22 @@ def made(_made_once: Path, table_study: TableStudy, home: Home) -> TableStudy:
     shutil.copytree(_made_once / "home", home.folder)
     shutil.copy2(_made_once / table_study.table.name, table_study.table)
     return table_study
+
+
+# Not for the session: as long as Playwright runs, its event loop is the main thread's, and Dagster's own
+# `asyncio.run` is refused in every test of another file.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; the test is skipped, with the reason, where none is installed."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="the Python package playwright is not installed"
+    )
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.skip("no chromium is installed; set CHROMIUM to the path of one")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()

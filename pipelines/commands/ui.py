@@ -35,6 +35,7 @@ def main(options: argparse.Namespace) -> int:
         "TRANSFERABILITY_MLFLOW_PORT": str(mlflow_port),
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle processes, never asked here
         "PYTHONWARNINGS": "ignore",
     }
     commands = {"Dagster": (_dagster(home.folder, dagster_port), dagster_port)}
@@ -44,6 +45,8 @@ def main(options: argparse.Namespace) -> int:
         commands["MLflow"] = (_mlflow(home, mlflow_port), mlflow_port)
     for name, (_, port) in commands.items():
         _check_free(name, port)
+    # Started in the background by a script, we would hand on that interrupts are ignored, and could stop nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     servers = {
         name: subprocess.Popen(command, env=environment, cwd=home.folder)  # noqa: S603 - our own commands
         for name, (command, _) in commands.items()

@@ -1,4 +1,4 @@
-"""The sensor asks for a run when a label changed, and for nothing when a file was only touched."""
+"""The label sensor asks for the tasks whose labels changed, and for nothing when a file was only touched."""
 
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,9 @@ import pytest
 
 from assets.labels.assets import LABELS
 from assets.study import Study
-from pipelines.automation import study_automation
+from pipelines.automation import cross_study_schedule, study_automation
 from pipelines.definitions import study_definitions
-from pipelines.reconcile import Request, reconcile
+from pipelines.reconcile import RANGE_END, RANGE_START
 from resources.home import Home
 
 
@@ -18,11 +18,13 @@ def definitions(study: Study, home: Home) -> dg.Definitions:
     return dg.Definitions.merge(study_definitions(study), dg.Definitions(resources={"home": home}))
 
 
-def look(study: Study, home: Home, cursor: str | None) -> tuple[list[dg.RunRequest], str | None, str]:
-    """One tick of the statistics sensor: what it asks for, its cursor, and why it skipped."""
-    sensor = next(s for s in study_automation(study).sensors if s.name.endswith("_statistics"))
+def look(
+    study: Study, home: Home, cursor: str | None, instance: dg.DagsterInstance | None = None
+) -> tuple[list[dg.RunRequest], str | None, str]:
+    """One tick of the label sensor: what it asks for, its cursor, and why it skipped."""
+    sensor = next(s for s in study_automation(study).sensors if s.name == f"{study.name}_labels_changed")
     context = dg.build_sensor_context(
-        instance=dg.DagsterInstance.ephemeral(),
+        instance=instance or dg.DagsterInstance.ephemeral(),
         cursor=cursor,
         resources={"home": home},
         definitions=definitions(study, home),
@@ -34,14 +36,26 @@ def look(study: Study, home: Home, cursor: str | None) -> tuple[list[dg.RunReque
     reason = (
         found.skip_reason.skip_message if isinstance(found.skip_reason, dg.SkipReason) else found.skip_reason
     )
-    return list(found.run_requests or []), found.cursor, reason or ""
+    return list(found.run_requests or []), found.cursor or cursor, reason or ""
 
 
-def read_all(study: Study, home: Home) -> None:
-    """What the run that the sensor asks for does first."""
-    reconcile(
-        study, home, definitions(study, home), dg.DagsterInstance.ephemeral(), Request(only="statistics")
+def asked(requests: list[dg.RunRequest]) -> list[tuple[str, str]]:
+    """The ranges of tasks whose labels are to be read."""
+    assert all(
+        [key.path for key in request.asset_selection or ()] == [["shapes", "labels"]] for request in requests
     )
+    return [(request.tags[RANGE_START], request.tags[RANGE_END]) for request in requests]
+
+
+def read(study: Study, home: Home, request: dg.RunRequest, instance: dg.DagsterInstance) -> bool:
+    """The run that the sensor asked for, as the daemon would start it."""
+    job = definitions(study, home).resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(
+        instance=instance,
+        asset_selection=list(request.asset_selection or ()),
+        tags=request.tags,
+        raise_on_error=False,
+    ).success
 
 
 @pytest.fixture
@@ -54,8 +68,8 @@ def watched(made: Any, home: Home) -> tuple[Study, str | None]:
 
 def test_a_study_that_was_never_read_is_asked_for(table_study: Any, home: Home) -> None:
     requests, cursor, _ = look(table_study.open(), home, None)
-    assert len(requests) == 1
-    assert cursor
+    assert asked(requests) == [("colour", "big")]
+    assert cursor is None, "nothing has been read yet"
 
 
 def test_an_untouched_file_is_not_even_read(watched: tuple[Study, str | None], home: Home) -> None:
@@ -71,24 +85,82 @@ def test_a_touched_file_and_the_same_content_again_start_nothing(
     requests, moved, reason = look(study, home, cursor)
     assert requests == []
     assert moved != cursor
-    assert reason == "touched, but every label is as it was"
+    assert reason == "touched, but every label is as it was read"
 
 
-def test_changed_columns_ask_for_one_run_that_makes_just_them(
+@pytest.mark.parametrize(
+    ("changed", "ranges"),
+    [
+        (["round"], [("round", "round")]),
+        (["round", "big"], [("round", "big")]),
+        (["colour", "big"], [("colour", "colour"), ("big", "big")]),
+    ],
+)
+def test_changed_columns_are_read_and_no_others(
+    watched: tuple[Study, str | None],
+    table_study: Any,
+    home: Home,
+    changed: list[str],
+    ranges: list[tuple[str, str]],
+) -> None:
+    study, cursor = watched
+    instance = dg.DagsterInstance.ephemeral()
+    for task in changed:
+        table_study.change(task, row=2)
+    requests, after, _ = look(study, home, cursor, instance)
+    assert asked(requests) == ranges
+    assert requests[0].tags["transferability/changed"] == ", ".join(changed)
+    assert after == cursor, "it moves once they have been read"
+    for request in requests:
+        assert read(study, home, request, instance)
+    events = instance.fetch_materializations(dg.AssetKey(["shapes", "labels"]), limit=10).records
+    assert {event.partition_key for event in events} == set(changed)
+    requests, after, _ = look(study, home, after, instance)
+    assert requests == []
+    assert look(study, home, after, instance)[2] == "no label file was touched"
+
+
+def test_what_is_being_read_is_not_asked_for_again(
     watched: tuple[Study, str | None], table_study: Any, home: Home
 ) -> None:
     study, cursor = watched
-    table_study.change("round", row=1)
-    table_study.change("big", row=2)
-    requests, cursor, _ = look(study, home, cursor)
-    assert len(requests) == 1
-    assert requests[0].tags["transferability/changed"] == "round, big"
-    stale = {task for task, state in LABELS.states(study, home).items() if state.name == "STALE"}
-    assert stale == {"round", "big"}
-    read_all(study, home)
-    assert look(study, home, cursor)[0] == []
-    table_study.write()
-    assert look(study, home, cursor)[0] == [], "what was read is known"
+    instance = dg.DagsterInstance.ephemeral()
+    table_study.change("round")
+    table_study.change("big")
+    (request,), cursor, _ = look(study, home, cursor, instance)
+    run = instance.create_run_for_job(_job, tags=request.tags, status=dg.DagsterRunStatus.STARTED)
+    assert look(study, home, cursor, instance) == ([], cursor, "the changed labels are being read")
+    one = dg.RunRequest(
+        asset_selection=request.asset_selection, tags={RANGE_START: "round", RANGE_END: "round"}
+    )
+    assert read(study, home, one, instance)
+    assert look(study, home, cursor, instance) == ([], cursor, "the changed labels are being read"), (
+        "half done"
+    )
+    instance.report_run_canceled(run)
+    assert asked(look(study, home, cursor, instance)[0]) == [("big", "big")]
+
+
+def test_reading_that_fails_is_tried_again_thrice_and_after_the_next_change(
+    watched: tuple[Study, str | None], table_study: Any, home: Home
+) -> None:
+    study, cursor = watched
+    instance = dg.DagsterInstance.ephemeral()
+    table_study.change("round")
+    place = home.store.path("shapes", "labels", "round", ".parquet")
+    place.unlink()
+    place.mkdir()  # in the way of the file
+    for _ in range(3):
+        (request,), cursor, _ = look(study, home, cursor, instance)
+        assert not read(study, home, request, instance)
+    requests, cursor, reason = look(study, home, cursor, instance)
+    assert requests == []
+    assert "3 runs failed" in reason
+    place.rmdir()
+    table_study.change("round", row=4)
+    (request,), cursor, _ = look(study, home, cursor, instance)
+    assert read(study, home, request, instance)
+    assert look(study, home, cursor, instance)[0] == []
 
 
 def test_a_changed_split_concerns_every_task(made: Any, home: Home) -> None:
@@ -102,14 +174,15 @@ def test_a_change_during_a_run_is_asked_for_again(
     watched: tuple[Study, str | None], table_study: Any, home: Home
 ) -> None:
     study, cursor = watched
+    instance = dg.DagsterInstance.ephemeral()
     table_study.change("round")
-    requests, cursor, _ = look(study, home, cursor)
-    assert len(requests) == 1
-    table_study.change("colour")  # before the run that was asked for has read anything
-    requests, cursor, _ = look(study, home, cursor)
-    assert len(requests) == 1, "the run may have read the file already"
-    read_all(study, home)
-    assert look(study, home, cursor)[0] == []
+    (first,), cursor, _ = look(study, home, cursor, instance)
+    instance.create_run_for_job(_job, tags=first.tags, status=dg.DagsterRunStatus.STARTED)
+    table_study.change("colour")  # while the run that was asked for is under way
+    requests, cursor, _ = look(study, home, cursor, instance)
+    assert asked(requests) == [("colour", "round")], "the run may have read the file already"
+    assert read(study, home, requests[0], instance)
+    assert look(study, home, cursor, instance)[0] == []
     assert {state.name for state in LABELS.states(study, home).values()} == {"DONE"}
 
 
@@ -155,9 +228,8 @@ def _job() -> None:
     pass
 
 
-def test_the_statistics_job_does_what_the_sensor_asks_for(
-    table_study: Any, home: Home, tmp_path: Path
-) -> None:
+@pytest.mark.slow
+def test_the_statistics_job_reads_and_counts(table_study: Any, home: Home, tmp_path: Path) -> None:
     study = table_study.open()
     instance = dg.DagsterInstance.ephemeral()
     job = definitions(study, home).resolve_job_def("shapes_statistics")
@@ -168,3 +240,26 @@ def test_the_statistics_job_does_what_the_sensor_asks_for(
     failed = definitions(study, home).resolve_job_def("shapes_statistics")
     result = failed.execute_in_process(instance=instance, raise_on_error=False)
     assert not result.success
+
+
+def test_the_page_across_studies_is_made_on_days_with_new_results(
+    made: Any, home: Home, tmp_path: Path
+) -> None:
+    schedule = cross_study_schedule([made.open()])
+    instance = dg.DagsterInstance.local_temp(str(tmp_path))
+
+    def day() -> dg.RunRequest | dg.SkipReason:
+        with dg.build_schedule_context(instance=instance, resources={"home": home}) as context:
+            found = schedule(context)
+        assert isinstance(found, dg.RunRequest | dg.SkipReason)
+        return found
+
+    skipped = day()
+    assert isinstance(skipped, dg.SkipReason)
+    assert "no study" in (skipped.skip_message or "")
+    for version, again in (("1", False), ("1", True), ("2", False)):
+        home.store.commit("shapes", "transfer_correlation", None, identity={}, paths=[], data_version=version)
+        found = day()
+        assert isinstance(found, dg.SkipReason if again else dg.RunRequest)
+        if isinstance(found, dg.RunRequest):
+            instance.create_run_for_job(_job, tags=found.tags, status=dg.DagsterRunStatus.SUCCESS)

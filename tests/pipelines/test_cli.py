@@ -1,10 +1,7 @@
 """The command line from an empty home folder: what it prints, what it leaves, and errors in one line."""
 
-import os
 import re
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
@@ -14,8 +11,7 @@ import yaml
 
 from pipelines.cli import main
 from resources.errors import StudyError
-
-Cli = Callable[..., subprocess.CompletedProcess[str]]
+from tests.command_line import Cli, command_line
 
 STUDY = """\
 dataset:
@@ -24,21 +20,6 @@ dataset:
 recipe: {image_size: 16, epochs: 1, batch_size: 16}
 uncertainty: {permutations: 20}
 """
-
-
-def command_line(home: Path, **variables: str) -> Cli:
-    environment = {
-        key: value for key, value in os.environ.items() if not key.startswith(("TRANSFERAB", "DAGSTER_H"))
-    }
-    environment |= {"TRANSFERABILITY_HOME": str(home), "OMP_NUM_THREADS": "1", **variables}
-
-    def cli(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "pipelines.cli", *map(str, arguments)],
-            env=environment, capture_output=True, text=True, check=False, timeout=280, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    return cli
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +238,7 @@ def test_an_error_is_one_line_in_a_process_of_its_own_too(tmp_path: Path) -> Non
     one_line_error(command_line(tmp_path / "home")("run", "absent"), "no study 'absent'")
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback_wherever_it_stands(tmp_path: Path) -> None:
     cli = command_line(tmp_path / "home")
     done = cli("run", "absent", "--debug")

@@ -5,6 +5,8 @@ import pty
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 from assets.chain import STAGES
 from pipelines.console import Console
@@ -17,6 +19,7 @@ console.close()
 """
 
 
+@pytest.mark.slow
 def test_a_terminal_that_says_no_size_shows_a_bar_all_the_same() -> None:
     ours, theirs = pty.openpty()
     done = subprocess.run([sys.executable, "-c", SCRIPT], stderr=theirs, check=True, timeout=60)
@@ -29,6 +32,7 @@ def test_a_terminal_that_says_no_size_shows_a_bar_all_the_same() -> None:
     assert "2/2" in shown
 
 
+@pytest.mark.slow
 def test_elsewhere_there_is_a_line_a_stage() -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60

@@ -110,9 +110,9 @@ def test_the_four_studies_are_groups_with_their_jobs_sensors_and_schedules(shipp
     assert studies <= {spec.group_name for spec in shipped.resolve_all_asset_specs()}
     jobs = {job.name for job in shipped.jobs or ()}
     assert {f"{s}_{what}" for s in studies for what in ("statistics", "study")} <= jobs
-    assert {f"{s}_labels_changed_statistics" for s in studies} <= {
-        sensor.name for sensor in shipped.sensors or ()
-    }
+    sensors = {sensor.name for sensor in shipped.sensors or ()}
+    for what in ("labels_changed", "statistics_refresh", "training_refresh"):
+        assert {f"{s}_{what}" for s in studies} <= sensors
     assert {f"{s}_nightly" for s in studies} <= {schedule.name for schedule in shipped.schedules or ()}
     dg.Definitions.validate_loadable(shipped)
 
@@ -120,7 +120,7 @@ def test_the_four_studies_are_groups_with_their_jobs_sensors_and_schedules(shipp
 def test_what_trains_is_off_and_what_only_counts_is_on(shipped: dg.Definitions) -> None:
     for sensor in shipped.sensors or ():
         running = sensor.default_status is dg.DefaultSensorStatus.RUNNING
-        assert running == sensor.name.endswith("_statistics"), sensor.name
+        assert running != sensor.name.endswith("_training_refresh"), sensor.name
     for schedule in shipped.schedules or ():
         if schedule.name.endswith("_nightly"):
             assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED

@@ -16,7 +16,7 @@ from assets.stage import State
 from assets.study import Study
 from pipelines.definitions import study_definitions
 from pipelines.instance import open_instance
-from pipelines.reconcile import PROCESS_TAG, Outcome, Request, _ranges, end_orphans, reconcile, stages_for
+from pipelines.reconcile import PROCESS_TAG, Outcome, Request, end_orphans, ranges, reconcile, stages_for
 from resources.errors import DataError, StudyError
 from resources.home import Home
 
@@ -46,12 +46,12 @@ def bring(
         ("eca", [("a", "a"), ("c", "c"), ("e", "e")]),
     ],
 )
-def test_partitions_are_run_in_contiguous_ranges(todo: str, expected: list[tuple[str, str]]) -> None:
-    assert _ranges(list("abcde"), list(todo)) == expected
+def test_partitions_are_run_in_contiguousranges(todo: str, expected: list[tuple[str, str]]) -> None:
+    assert ranges(list("abcde"), list(todo)) == expected
 
 
 def test_a_single_output_is_a_range_of_its_own() -> None:
-    assert _ranges([None], [None]) == [(None, None)]
+    assert ranges([None], [None]) == [(None, None)]
 
 
 @pytest.mark.parametrize("only", ["statistics", "models", "probes", "reports"])
@@ -136,6 +136,7 @@ def test_a_lost_file_is_made_again_and_nothing_that_is_the_same_after(made: Any,
     assert bring(study, home).made == {"labels": 1}
 
 
+@pytest.mark.slow
 def test_a_tracking_server_that_is_down_is_said_once_a_run(
     made: Any, home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_tracking_server_that_is_down_is_said_once_a_run(
     assert caplog.text.count("not tracked") == 1, "eight stages, each in a Dagster run of its own"
 
 
+@pytest.mark.slow
 def test_force_makes_everything_again(made: Any, home: Home) -> None:
     study = made.open()
     assert list(bring(study, home, Request(only="statistics", force=True)).made) == CHEAP
@@ -168,6 +170,7 @@ def test_what_waits_for_a_failed_stage_is_reported(table_study: Any, home: Home)
     assert outcome.made == {"labels": 3, "pixels": 0}
 
 
+@pytest.mark.slow
 def test_with_some_sources_only_what_needs_them_all_may_wait(table_study: Any, home: Home) -> None:
     request = Request(sources=("round",))
     outcome = bring(table_study.open(), home, request)
@@ -214,6 +217,7 @@ dg.materialize([model], instance=instance, tags={PROCESS_TAG: this_process()})
 """
 
 
+@pytest.mark.slow
 def test_a_killed_runs_slot_is_freed_and_the_run_ended(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _KILLED, str(tmp_path)], capture_output=True, timeout=120, check=False
