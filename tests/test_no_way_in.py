@@ -1,0 +1,164 @@
+"""Nothing that is read is run, nothing listens to the network unasked, and no secret or path leaves the home folder."""
+
+import ast
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from resources.home import mlflow_address
+from tests.command_line import command_line
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(
+    path for folder in ("assets", "pipelines", "resources") for path in (ROOT / folder).rglob("*.py")
+)
+UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+NEEDED = {
+    "torch.load": ("weights_only", True),
+    "np.load": ("allow_pickle", False),
+    "numpy.load": ("allow_pickle", False),
+}
+NEVER = {
+    "yaml.load",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "torch.jit.load",
+    "np.loadtxt",
+    "pl.read_database",
+    "os.system",
+}
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def faults(source: str) -> list[str]:
+    """What in a module would run what it reads, or call a shell."""
+    tree, found = ast.parse(source), []
+    for node in ast.walk(tree):
+        # The class of an error is all that may be taken from such a module.
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in UNPICKLERS
+        ):
+            found += [ast.unparse(node)] if node.attr != "UnpicklingError" else []
+        if isinstance(node, ast.ImportFrom) and node.module in UNPICKLERS:
+            found.append(ast.unparse(node))
+        if isinstance(node, ast.Constant) and node.value == "0.0.0.0":  # noqa: S104 - it is looked for
+            found.append("0.0.0.0")  # noqa: S104
+    for name, call in calls(tree):
+        given = {word.arg: word.value for word in call.keywords}
+        if name in NEEDED:
+            word, value = NEEDED[name]
+            ok = isinstance(given.get(word), ast.Constant) and given[word].value is value  # type: ignore[attr-defined]
+            found += [] if ok else [ast.unparse(call)]
+        if (
+            name in NEVER
+            or name in {"eval", "exec", "compile", "__import__"}
+            or name.endswith((".extractall", ".extract"))
+        ):
+            found.append(ast.unparse(call))
+        if "shell" in given:
+            found.append(ast.unparse(call))
+    return found
+
+
+def test_nothing_is_unpickled_evaluated_or_given_to_a_shell() -> None:
+    assert {
+        path.name: faults(path.read_text(encoding="utf-8")) for path in SOURCES if faults(path.read_text())
+    } == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle\npickle.loads(b)", "from pickle import load", "torch.load(p)", "torch.load(p, weights_only=False)",
+        "np.load(p, allow_pickle=True)", "np.load(p)", "yaml.load(t, Loader=yaml.Loader)", "eval(t)",
+        "subprocess.run(t, shell=True)", "archive.extractall(p)", "host = '0.0.0.0'",
+    ],
+)  # fmt: skip
+def test_that_test_has_teeth(source: str) -> None:
+    assert faults(source)
+
+
+def test_links_to_mlflow_hold_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example.org:8443/team")
+    assert mlflow_address() == "https://mlflow.example.org:8443/team"
+
+
+@pytest.mark.slow
+def test_a_password_reaches_neither_screen_nor_log_nor_file(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "studies").mkdir(parents=True)
+    (home / "studies" / "small.yaml").write_text(
+        "dataset: {reader: digits, options: {per_class: 6, tasks: [digit, even, prime]}}\n"
+        "uncertainty: {permutations: 20}\n"
+    )
+    address = f"http://me:open-sesame@127.0.0.1:{_free_port()}/team"
+    cli = command_line(home, timeout=600, MLFLOW_TRACKING_URI=address)
+    done = cli("--debug", "run", "small", "--only", "statistics")
+    assert done.returncode == 0, done.stderr
+    assert "not tracked" in done.stdout + done.stderr
+    assert "sesame" not in done.stdout + done.stderr
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in files), "Dagster's records are looked through, too"
+    assert [path.name for path in files if b"sesame" in path.read_bytes()] == []
+
+
+@pytest.mark.slow
+def test_everything_that_the_ui_starts_listens_on_this_machine_alone(tmp_path: Path) -> None:
+    ports = [_free_port(), _free_port()]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "ui",
+        "--port",
+        str(ports[0]),
+        "--mlflow-port",
+        str(ports[1]),
+    ]
+    environment = {**os.environ, "TRANSFERABILITY_HOME": str(tmp_path / "home"), "MLFLOW_TRACKING_URI": ""}
+    ui = subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline, listening = time.monotonic() + 180, set[tuple[str, int]]()
+        while not {port for _, port in listening} >= set(ports) and time.monotonic() < deadline:
+            assert ui.poll() is None
+            time.sleep(1)
+            listening = _listening(ui.pid)
+        assert {port for _, port in listening} >= set(ports)
+        assert {address for address, _ in listening} == {"127.0.0.1"}
+    finally:
+        ui.send_signal(signal.SIGINT)
+        ui.wait(timeout=60)
+
+
+def _listening(pid: int) -> set[tuple[str, int]]:
+    found = set()
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        try:
+            sockets = process.net_connections(kind="inet")
+        except psutil.Error:
+            continue
+        found |= {(s.laddr.ip, s.laddr.port) for s in sockets if s.status == psutil.CONN_LISTEN}
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
