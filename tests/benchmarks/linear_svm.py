@@ -2,16 +2,22 @@
 
     python -m tests.benchmarks.linear_svm            # every row of the table, several minutes
     python -m tests.benchmarks.linear_svm --quick    # the smallest row only
+    python -m tests.benchmarks.linear_svm --memory   # peak memory at 200,000 × 2048 with 312 targets, no LinearSVC
+    python -m tests.benchmarks.linear_svm --study digits   # every pair of a study that has been run
 
 LinearSVC is timed on a sample of the targets and scaled to all of them; each is run at the largest of its tolerances
 that brings its objective within 1e-6 of ours, and the tighter runs it took to find that out are not counted.
 """
 
 import argparse
+import resource
+import tempfile
 import time
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
@@ -19,7 +25,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 from torch.nn.functional import affine_grid, conv2d, grid_sample
 
+from assets.models.embedding import load_embedding
 from assets.probes.linear_svm import LinearSvms, fit_linear_svms
+from assets.probes.logistic import fit_logistic_probes
+from assets.probes.one_vs_rest import one_vs_rest
+from assets.probes.standardise import scaling_of
+from resources.home import Home
 
 TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6)
 AGREEMENT = 1e-6
@@ -185,6 +196,72 @@ def measure(case: Case) -> Row:
     return Row(case, min(times), theirs, fit.products, product, worst, same, int(fit.converged.sum()))
 
 
+def memory(n: int, d: int, n_targets: int) -> str:
+    """Fit an embedding that lies in a file, as studies keep theirs, and tell what the process held at most."""
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "embedding.npy"
+        x = np.lib.format.open_memmap(path, "w+", np.float32, (n, d))
+        directions = rng.normal(size=(d, n_targets)).astype(np.float32) / np.float32(np.sqrt(d))
+        labels = np.empty((n, n_targets), dtype=np.int8)
+        thresholds = rng.choice([0.0, 0.5, 1.3, 1.9], n_targets)
+        for start in range(0, n, 10_000):
+            part = rng.normal(size=(min(10_000, n - start), d)).astype(np.float32)
+            x[start : start + len(part)] = part
+            score = part @ directions + 0.7 * rng.normal(size=(len(part), n_targets))
+            labels[start : start + len(part)] = score > thresholds
+        x.flush()
+        before = _peak_gb()
+        begun = time.perf_counter()
+        fit = fit_linear_svms(np.load(path, mmap_mode="r", allow_pickle=False), labels)
+        took = time.perf_counter() - begun
+    return (
+        f"{n:,} × {d}, {n_targets} targets: peak {_peak_gb():.2f} GB resident, the mapped embedding of "
+        f"{4e-9 * n * d:.2f} GB included ({before:.2f} GB before the fit); {took:.0f} s, {fit.products:.0f} products, "
+        f"{int(fit.converged.sum())}/{n_targets} certified"
+    )
+
+
+def study(name: str) -> str:
+    """Fit all pairs of a finished study on its own embeddings, and LinearSVC to four targets of one source."""
+    home = Home.default()
+    with duckdb.connect(home.folder / "warehouse" / f"{name}.duckdb", read_only=True) as connection:
+        labels = connection.sql("SELECT * FROM labels ORDER BY image_id").pl()
+        pairs = connection.sql(
+            "SELECT source, list(target ORDER BY target) FROM transfer GROUP BY ALL ORDER BY ALL"
+        )
+        targets_of = dict(pairs.fetchall())
+    train = np.flatnonzero((labels["split"] == "train").to_numpy())
+    svm, alone, logistic, loop = 0.0, 0.0, 0.0, 0.0
+    certified, n_pairs = 0, 0
+    for source, targets in targets_of.items():
+        embedding = load_embedding(home.store.path(name, "embedding", source, ".safetensors"))
+        x = scaling_of(embedding, train).apply(embedding, train)
+        problems = one_vs_rest(labels.select(targets).fill_null(-1).to_numpy()[train])
+        begun = time.perf_counter()
+        other = fit_logistic_probes(x, problems.labels)
+        logistic += time.perf_counter() - begun
+        begun = time.perf_counter()
+        fit_linear_svms(x, problems.labels)
+        alone += time.perf_counter() - begun
+        begun = time.perf_counter()
+        fit = fit_linear_svms(x, problems.labels, start=other.weights)
+        svm += time.perf_counter() - begun
+        certified, n_pairs = certified + int(fit.converged.sum()), n_pairs + len(targets)
+        if not loop:
+            whole = Case(*x.shape, problems.labels.shape[1], 0.0, 4)
+            loop = sklearn_loop(whole, x, problems.labels, fit)[0] * len(targets_of)
+    return (
+        f"{name}: {n_pairs} pairs of {len(targets_of)} sources, {len(train):,} × {x.shape[1]}: {svm:.2f} s from the "
+        f"logistic probes on, which take {logistic:.2f} s; {alone:.2f} s by themselves; {certified} problems certified; "
+        f"LinearSVC's loop {loop:.0f} s (four targets of one source, scaled): {loop / alone:.0f}×"
+    )
+
+
+def _peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
 def table(rows: list[Row]) -> str:
     """The rows as Markdown."""
     lines = [
@@ -210,7 +287,16 @@ def main() -> None:
     )
     parser.add_argument("--quick", action="store_true", help="only the smallest case")
     parser.add_argument("--case", type=int, help="only this case, counted from 0")
+    parser.add_argument("--memory", action="store_true", help="peak memory of a large fit")
+    parser.add_argument("--share", type=float, default=1.0, help="of the rows of --memory, for a first try")
+    parser.add_argument("--study", help="all pairs of this study, which must have been run")
     options = parser.parse_args()
+    if options.study:
+        print(study(options.study))
+        return
+    if options.memory:
+        print(memory(int(200_000 * options.share), 2048, 312))
+        return
     chosen = CASES[:1] if options.quick else CASES if options.case is None else (CASES[options.case],)
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}\n")
     print(table([measure(case) for case in chosen]))

@@ -1,6 +1,6 @@
 """How much of training and embedding is the input pipeline; run it as a script on an otherwise idle machine.
 
-``python tests/benchmarks/training.py [throughput] [input] [embedding] [--images N] [--rounds R]`` prints
+``python tests/benchmarks/training.py [throughput] [input] [embedding] [precision] [--images N] [--rounds R]`` prints
 Markdown tables.
 
 * ``throughput``: an epoch of the project's loop against a bare loop over float tensors that lie in memory,
@@ -14,6 +14,7 @@ taking the
 * ``embedding``: extraction to a file against a bare forward pass over tensors in memory (wanted: at least
 0.9), and
   against a DataLoader that decodes.
+* ``precision``: an epoch in bfloat16 against one in float32, which is how `choose_precision` was decided.
 
 Ratios are medians of R pairs, each pair measured one right after the other and in alternating order.
 """
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -74,9 +76,13 @@ def paired(
     )
 
 
-def make_loop(pixels: np.ndarray, size: int) -> TrainingLoop:
+def make_loop(
+    pixels: np.ndarray, size: int, precision: Literal["auto", "float32", "bfloat16"] = "auto"
+) -> TrainingLoop:
     """A training of a binary task on all of the images."""
-    recipe = Recipe(image_size=size, epochs=1000, batch_size=BATCH, learning_rate=0.01, compile="no")
+    recipe = Recipe(
+        image_size=size, epochs=1000, batch_size=BATCH, learning_rate=0.01, compile="no", precision=precision
+    )
     targets = np.arange(len(pixels)) % 2
     images = Pixels(pixels, device=DEVICE)
     return TrainingLoop(images, targets, np.arange(len(pixels)), recipe, NETWORK, device=DEVICE)
@@ -237,6 +243,17 @@ def embedding(rounds: int, n: int) -> None:
             print(f"| {name} | {n / ours:.0f} | {n / other:.0f} | {ratio:.3f} |", flush=True)
 
 
+def precision(rounds: int, scale: float) -> None:
+    """An epoch in each number format."""
+    print("\n| px | bfloat16, images/s | float32, images/s | ratio (median of pairs) |\n|--:|--:|--:|--:|")
+    for size, count in ((16, 1536), (32, 1024), (64, 384), (128, 128)):
+        n = max(BATCH, int(count * scale))
+        pixels = random_pixels(n, size)
+        low, full = make_loop(pixels, size, "bfloat16"), make_loop(pixels, size, "float32")
+        ours, other, ratio = paired(lambda loop=low: loop._epoch(0), lambda loop=full: loop._epoch(0), rounds)
+        print(f"| {size} | {n / ours:.0f} | {n / other:.0f} | {ratio:.2f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -246,9 +263,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="pairs of each ratio")
     parser.add_argument("--scale", type=float, default=1.0, help="of the images an epoch of throughput")
     given = parser.parse_args()
-    precision = choose_precision(DEVICE)
     print(
-        f"{NETWORK.backbone}, batch {BATCH}, {describe_device(DEVICE)}, {torch.get_num_threads()} threads, {precision}"
+        f"{NETWORK.backbone}, batch {BATCH}, {describe_device(DEVICE)}, {torch.get_num_threads()} threads, "
+        f"{choose_precision(DEVICE)}, torch {torch.__version__}"
     )
     if "throughput" in given.parts:
         throughput(given.rounds, given.scale)
@@ -256,6 +273,8 @@ def main() -> None:
         input_share(given.rounds, given.images)
     if "embedding" in given.parts:
         embedding(given.rounds, given.images)
+    if "precision" in given.parts:
+        precision(given.rounds, given.scale)
 
 
 if __name__ == "__main__":
