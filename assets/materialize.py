@@ -165,7 +165,11 @@ def _stage_asset(stage: Stage, study: Study) -> dg.AssetsDefinition:
         tags={"transferability/study": study.name, "transferability/stage": stage.command},
     )
     def body(context: dg.AssetExecutionContext, config: StageConfig, home: Home) -> Iterator[dg.Output[None]]:
-        materialize(stage, study, context, home, force=config.force)
+        try:
+            materialize(stage, study, context, home, force=config.force)
+        except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as error:
+            # As it is, Dagster would take an interruption for a failed step and try it again.
+            raise dg.Failure(INTERRUPTED, allow_retries=False) from error
         # Every output has been committed as it ended. What is left is to let later stages of the same run begin,
         # without a second event, which Dagster would give one data version for all partitions of the run.
         yield dg.Output(None, metadata={EVENTS_ARE_LOGGED: True})
@@ -199,9 +203,6 @@ def materialize(
         for partition in wanted:
             try:
                 _one(stage, study, partition, context, home, parents, outside, force)
-            except dg.DagsterExecutionInterruptedError as error:
-                # As it is, Dagster would take an interruption for a failed step and try it again.
-                raise dg.Failure(INTERRUPTED, allow_retries=False) from error
             except TransferabilityError as error:
                 failures[partition or stage.name] = str(error)
                 context.log.error(str(error))

@@ -142,9 +142,12 @@ def _run_stage(
         tags = {PROCESS_TAG: this_process(), "transferability/study": study.name}
         if first is not None and last is not None:
             tags |= {RANGE_START: partition_key(first), RANGE_END: partition_key(last)}
-        result = job.execute_in_process(
-            run_config=config, instance=instance, asset_selection=[key], tags=tags, raise_on_error=False
-        )
+        try:
+            result = job.execute_in_process(
+                run_config=config, instance=instance, asset_selection=[key], tags=tags, raise_on_error=False
+            )
+        except dg.DagsterExecutionInterruptedError as error:
+            raise KeyboardInterrupt from error
         blocked = [
             f"check {check.check_name} failed: {check.description or ''}".strip(": ")
             for check in result.get_asset_check_evaluations()

@@ -5,17 +5,24 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from assets.materialize import progress
+from assets.stage import Stage
+from assets.study import Study
 from pipelines.console import Console
 from pipelines.instance import open_instance
+from pipelines.interruption import interruptions
 from pipelines.reconcile import Outcome, Request, end_orphans, reconcile
 from pipelines.studies import find_studies
 from pipelines.summary import summary_lines
 from resources.errors import StudyError
 from resources.home import Home
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 
 def main(options: argparse.Namespace) -> int:
@@ -24,30 +31,53 @@ def main(options: argparse.Namespace) -> int:
     Raises:
         StudyError: for an unknown study, source or stage.
     """
-    # Imported here: the code location's module looks for all studies when it is loaded as a whole.
-    import dagster as dg
-
-    from pipelines.definitions import study_definitions
-
     began = time.monotonic()
     home = Home.default()
     study = find_studies(home.folder, home.data).get(options.study)
     request = Request(options.only, _sources(options.sources, study.sources), options.force)
     console = Console()
     with open_instance(home.folder) as instance, _alone(home, study.name, console):
-        if end_orphans(instance):
-            home.tracking.end_orphans(study.name)
-        definitions = dg.Definitions.merge(study_definitions(study), dg.Definitions(resources={"home": home}))
-        token = progress.set(console.hear)
-        try:
-            outcome = reconcile(study, home, definitions, instance, request, console.announce)
-        finally:
-            progress.reset(token)
-            console.close()
+        outcome = bring_up_to_date(study, home, instance, request, console)
     _print_end(outcome, time.monotonic() - began)
     for line in summary_lines(study, home):
         print(line)
     return 1 if outcome.failed else 0
+
+
+def bring_up_to_date(
+    study: Study, home: Home, instance: "dg.DagsterInstance", request: Request, console: Console
+) -> Outcome:
+    """Reconcile a study, showing progress, and end at the first Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: if one came; what was finished is kept.
+    """
+    # Imported here: the code location's module looks for all studies when it is loaded as a whole.
+    import dagster as dg
+
+    from pipelines.definitions import study_definitions
+
+    if end_orphans(instance):
+        home.tracking.end_orphans(study.name)
+    definitions = dg.Definitions.merge(study_definitions(study), dg.Definitions(resources={"home": home}))
+    with interruptions() as check:
+
+        def hear(stage: str, partition: str | None, event: str, seconds: float) -> None:
+            check()
+            console.hear(stage, partition, event, seconds)
+
+        def announce(stage: Stage, outputs: int) -> None:
+            check()
+            console.announce(stage, outputs)
+
+        token = progress.set(hear)
+        try:
+            outcome = reconcile(study, home, definitions, instance, request, announce)
+            check()
+        finally:
+            progress.reset(token)
+            console.close()
+    return outcome
 
 
 def _sources(text: str | None, known: tuple[str, ...]) -> tuple[str, ...] | None:
