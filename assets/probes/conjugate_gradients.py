@@ -6,6 +6,7 @@ from torch import Tensor
 from assets.probes.leading_directions import LeadingDirections
 from assets.probes.preconditioner import Preconditioner
 from assets.probes.problem import Point, Problem
+from assets.probes.rows import select_targets
 
 _MAX_STEPS = {torch.float32: 60, torch.float64: 250}
 _MODEL_SHARE = 0.1  # of the model's decrease: a step of conjugate gradients that brings less is the last
@@ -58,7 +59,7 @@ class ConjugateGradients:
             power = renewed
             if not on.all():
                 keep = on.nonzero()[:, 0]
-                live, c, curvature = live[keep], c[keep], curvature[:, keep]
+                live, c, curvature = live[keep], c[keep], select_targets(curvature, keep)
                 residual, step_direction = residual[:, keep], step_direction[:, keep]
                 power, goal, enough, decrease = power[keep], goal[keep], enough[keep], decrease[keep]
         return solution.double()

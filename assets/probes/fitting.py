@@ -111,7 +111,7 @@ def _signs(y: Tensor, group: Tensor, device: torch.device) -> Tensor:
         raise DataError(
             "labels must be 0 or 1, or negative where missing; split a multi-class target one-vs-rest"
         )
-    return torch.where(part < 0, 0, 2 * part.to(torch.int8) - 1).to(device, torch.int8)
+    return torch.where(part < 0, 0, 2 * part.to(torch.int8) - 1).to(device, torch.int8).T.contiguous().T
 
 
 def _put(result: Minimum, group: Tensor, part: Minimum) -> Minimum:

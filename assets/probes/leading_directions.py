@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from assets.probes.own_hessian import spread_sample
-from assets.probes.preconditioner import spectrum
 from assets.probes.rows import Rows
+from assets.probes.spectrum import Spectrum
 
 _SAMPLES_PER_DIMENSION = 20  # all rows have curvature: there is no following it, and a sample must do
 _OUTWEIGHED = 2.0  # data over penalty: a direction below it needs no exact Hessian
@@ -29,14 +29,14 @@ class LeadingDirections:
 
     Args:
         rows: the embedding.
+        spectrum: of its second moments.
         n_targets: number of targets, T.
     """
 
-    def __init__(self, rows: Rows, n_targets: int) -> None:
+    def __init__(self, rows: Rows, spectrum: Spectrum, n_targets: int) -> None:
         self.rows = rows
-        eigenvalues, basis, _ = spectrum(rows)
-        self.eigenvalues, self.basis = eigenvalues.flip(0), basis.flip(1).contiguous()
-        self.diagonal = torch.ones(len(eigenvalues), n_targets, dtype=rows.dtype, device=rows.device)
+        self.eigenvalues, self.basis = spectrum.eigenvalues.flip(0), spectrum.basis.flip(1).contiguous()
+        self.diagonal = torch.ones(len(self.eigenvalues), n_targets, dtype=rows.dtype, device=rows.device)
         self.spent = torch.zeros(n_targets, dtype=torch.int64, device=rows.device)
         self._before = self.spent.clone()
         self.projected: Tensor | None = None

@@ -5,31 +5,36 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from assets.probes.problem import Problem
+from assets.probes.problem import Point, Problem
 
 _STEPS = 12
 
 
 def line_search(
-    problem: Problem, weights: Tensor, direction: Tensor, decisions: Tensor, along: Tensor
+    problem: Problem, point: Point, weights: Tensor, direction: Tensor, decisions: Tensor, along: Tensor
 ) -> Tensor:
-    """Step lengths (T,): 1 wherever that lowers the objective, else near the minimum along the direction."""
-    return _search(_Line(problem, weights, direction, decisions, along), take_whole=True)
+    """Step lengths (T,) from the point: 1 wherever that lowers the objective, else near the minimum."""
+    line = _Line(problem, weights, direction, decisions, along)
+    return _search(line, (point.objective, (point.gradient * direction).sum(0)), take_whole=True)
 
 
 def best_multiple(problem: Problem, weights: Tensor) -> Tensor:
     """Near the multiple (T,) of the weights that has the least objective."""
     origin = torch.zeros_like(weights)
     along = problem.rows.decide(weights)
-    return _search(_Line(problem, origin, weights, torch.zeros_like(along), along), take_whole=False)
+    line = _Line(problem, origin, weights, torch.zeros_like(along), along)
+    return _search(line, line.at(torch.zeros_like(problem.c))[:2], take_whole=False)
 
 
-def _search(line: "_Line", *, take_whole: bool) -> Tensor:
-    """Bracketed Newton steps from 1, loosely where a whole step will do, else to a twentieth of the length."""
+def _search(line: "_Line", begin: tuple[Tensor, Tensor], *, take_whole: bool) -> Tensor:
+    """Bracketed Newton steps from 1, loosely where a whole step will do, else to a twentieth of the length.
+
+    `begin` is the objective and its slope where the line begins.
+    """
     problem = line.problem
     low, length = torch.zeros_like(problem.c), torch.ones_like(problem.c)
     high = torch.full_like(problem.c, torch.inf)
-    value, first, _ = line.at(low)
+    value, first = begin
     whole = torch.zeros_like(low, dtype=torch.bool)
     for step in range(_STEPS):
         reached, slope, bend = line.at(length)

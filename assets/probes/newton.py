@@ -6,7 +6,7 @@ conventions and no standardising here: those are the callers'.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -17,12 +17,15 @@ from assets.probes.exact_steps import ExactSteps, are_few
 from assets.probes.leading_directions import LeadingDirections
 from assets.probes.line_search import best_multiple, line_search
 from assets.probes.preconditioner import Preconditioner
-from assets.probes.problem import Point, Problem, evaluate, point_at
-from assets.probes.rows import Rows
+from assets.probes.problem import Point, Problem, decisions_at, evaluate, point_at
+from assets.probes.quasi_newton import descend
+from assets.probes.rows import select_rows, select_targets
+from assets.probes.spectrum import Spectrum, spectrum_of
 
 MAX_NEWTON = 60
 _SHORTER = 0.7
 _WARM_START_SHARE = 8
+_WARM_START_TOL = 1e-2
 _WARM_START_FROM = 40  # rows a dimension that the subset must have: a smaller one would overfit and mislead
 
 
@@ -44,17 +47,51 @@ class Directions(Protocol):
         ...
 
 
-def _passes(problem: Problem, *, exact: bool) -> tuple[tuple[torch.dtype, Callable[[], Directions]], ...]:
-    """The precisions to try one after the other, and what makes the directions when it comes to that."""
-    gradients = cache(partial(_conjugate_gradients, problem))
-    if exact:
-        return (torch.float64, lambda: ExactSteps(problem.rows, gradients())), (torch.float64, gradients)
-    return (torch.float32, gradients), (torch.float64, gradients)
+_Way = Callable[[Problem, Tensor, float, Tensor], tuple[Tensor, int]]
+"""From a part of the targets, where to start, the tolerance and the targets' names to weights (d + 1, k) and steps."""
 
 
-def _conjugate_gradients(problem: Problem) -> ConjugateGradients:
-    kind = Preconditioner if problem.loss.curvature_is_sparse else LeadingDirections
-    return ConjugateGradients(kind(problem.rows, len(problem.c)))
+class _Ways:
+    """What the ways to the minimum share, made when first asked for.
+
+    Args:
+        problem: all targets; the ways are given parts of it.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        return spectrum_of(self.problem.rows)
+
+    @cached_property
+    def gradients(self) -> ConjugateGradients:
+        kind = Preconditioner if self.problem.loss.curvature_is_sparse else LeadingDirections
+        return ConjugateGradients(kind(self.problem.rows, self.spectrum, len(self.problem.c)))
+
+    def descent(self, part: Problem, start: Tensor, tol: float, names: Tensor) -> tuple[Tensor, int]:
+        """Quasi-Newton steps, and conjugate gradients for the targets that these are too slow for."""
+        found = descend(part, start, tol, self.spectrum)
+        slow = found.slow.nonzero()[:, 0]
+        if not len(slow):
+            return found.weights, found.steps
+        rest, steps = self.newton(part.select(slow), found.weights[:, slow], tol, names[slow])
+        found.weights[:, slow] = rest
+        return found.weights, found.steps + steps
+
+    def newton(self, part: Problem, start: Tensor, tol: float, names: Tensor) -> tuple[Tensor, int]:
+        """Newton's steps from conjugate gradients."""
+        return _newton(part, start, tol, self.gradients, names)
+
+    def exact_steps(self, part: Problem, start: Tensor, tol: float, names: Tensor) -> tuple[Tensor, int]:
+        """Newton's steps from the inner products of few rows."""
+        return _newton(part, start, tol, ExactSteps(self.problem.rows, self.gradients), names)
+
+    def in_order(self, *, few: bool) -> tuple[tuple[torch.dtype, _Way], ...]:
+        """The ways to try one after the other, each for the targets that those before did not bring to the minimum."""
+        first = (torch.float64, self.exact_steps) if few else (torch.float32, self.descent)
+        return first, (torch.float64, self.newton)
 
 
 def minimise(problem: Problem, *, tol: float, start: Tensor | None = None) -> Minimum:
@@ -74,20 +111,20 @@ def minimise(problem: Problem, *, tol: float, start: Tensor | None = None) -> Mi
         start is not None,
         problem.loss.curvature_is_sparse and are_few(problem.rows.n, problem.rows.d),
     )
-    passes = _passes(problem, exact=few)
+    ways = _Ways(problem)
     if few:
         problem = replace(problem, rows=problem.rows.converted(torch.float64))
-    weights = _start(problem, tol) if start is None else start.double()
+    weights = _start(ways, tol) if start is None else start.double()
     if warm and few:
         weights = _within_reach(problem, weights)
     found = Minimum(weights, *evaluate(problem, weights), 0) if warm else None
     iterations = 0
-    for dtype, directions in passes:
+    for dtype, solve in ways.in_order(few=few):
         open_ = _open(found, tol, weights.shape[1], weights.device)
         if not len(open_):
             break
         part = problem.select(open_).with_dtype(dtype)
-        solved, steps = _newton(part, weights[:, open_], 0.5 * tol, directions(), open_)
+        solved, steps = solve(part, weights[:, open_], 0.5 * tol, open_)
         iterations += steps
         objective, norm = evaluate(part, solved)
         if found is None:
@@ -125,8 +162,9 @@ def _better(
     return merged
 
 
-def _start(problem: Problem, tol: float) -> Tensor:
-    """Zero, or for many rows the minimum over an eighth of them, with C raised to match."""
+def _start(ways: _Ways, tol: float) -> Tensor:
+    """Zero, or for many rows near the minimum over an eighth of them, with C raised to match."""
+    problem = ways.problem
     rows, n_targets = problem.rows, problem.signs.shape[1]
     zero = torch.zeros(rows.d + 1, n_targets, dtype=torch.float64, device=rows.device)
     size = rows.n // _WARM_START_SHARE
@@ -134,18 +172,11 @@ def _start(problem: Problem, tol: float) -> Tensor:
         return zero
     generator = torch.Generator().manual_seed(rows.n)
     chosen = torch.randperm(rows.n, generator=generator)[:size].sort().values
-    signs = problem.signs[chosen.to(problem.signs.device)]
+    signs = select_rows(problem.signs, chosen.to(problem.signs.device))
     known = problem.signs.abs().sum(0, dtype=torch.float64)
     sampled = signs.abs().sum(0, dtype=torch.float64).clamp_min(1)
-    index = chosen if rows.index is None else rows.index[chosen.to(rows.index.device)]
-    part = Problem(
-        Rows(rows.embedding, rows.device, rows.dtype, index, rows.work, rows.share / _WARM_START_SHARE),
-        signs,
-        problem.c * known / sampled,
-        problem.loss,
-    )
-    every = torch.arange(n_targets, device=rows.device)
-    return _newton(part, zero, max(tol, 1e-2), _conjugate_gradients(part), every)[0]
+    part = Problem(rows.part(chosen, 1 / _WARM_START_SHARE), signs, problem.c * known / sampled, problem.loss)
+    return descend(part, zero, max(tol, _WARM_START_TOL), ways.spectrum).weights
 
 
 def _within_reach(problem: Problem, start: Tensor) -> Tensor:
@@ -166,7 +197,7 @@ def _newton(
     result = start.clone()
     targets = torch.arange(start.shape[1], device=start.device)
     weights, here = start.clone(), problem
-    decisions = _decisions(problem, weights)
+    decisions = decisions_at(problem, weights)
     stall = _Stall(start.shape[1], start.device)
     for step in range(MAX_NEWTON):
         point = point_at(here, weights, decisions)
@@ -177,12 +208,12 @@ def _newton(
             return result, step
         if not open_.all():
             keep = open_.nonzero()[:, 0]
-            targets, weights, decisions = targets[keep], weights[:, keep], decisions[:, keep]
+            targets, weights, decisions = targets[keep], weights[:, keep], select_targets(decisions, keep)
             here = here.select(keep)
             point = point.select(keep)
         direction = directions.find(here, point, weights, names[targets], tol)
         along = here.rows.decide(direction)
-        length = line_search(here, weights, direction, decisions, along)
+        length = line_search(here, point, weights, direction, decisions, along)
         weights = weights + length * direction
         decisions.addcmul_(along, length.to(along.dtype))
     result[:, targets] = weights
@@ -204,10 +235,3 @@ class _Stall:
         self.objective[targets] = torch.minimum(objective, before)
         self.gap[targets] = torch.minimum(gap, best)
         return self.count[targets] >= 2
-
-
-def _decisions(problem: Problem, weights: Tensor) -> Tensor:
-    if bool((weights == 0).all()):
-        rows = problem.rows
-        return torch.zeros(rows.n, weights.shape[1], dtype=rows.dtype, device=rows.device)
-    return problem.rows.decide(weights)

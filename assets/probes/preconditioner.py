@@ -10,8 +10,8 @@ from torch import Tensor
 
 from assets.probes.own_hessian import SAMPLES_PER_DIMENSION, Factor, PrimalFactor, factorise
 from assets.probes.rows import Rows
+from assets.probes.spectrum import Spectrum
 
-_SHARED_ROWS_PER_DIMENSION = 64  # all rows of most studies: then the first step from zero is exact
 _LARGE_CHANGE = 0.15
 _SLOW = 5  # steps of conjugate gradients for one Newton step; what takes fewer needs no factor
 _PATIENCE = 0.3  # share of a factor's price that a target spends on products before it is given one
@@ -22,12 +22,12 @@ class Preconditioner:
 
     Args:
         rows: the embedding.
+        spectrum: of its second moments.
         n_targets: number of targets, T.
     """
 
-    def __init__(self, rows: Rows, n_targets: int) -> None:
-        self.rows = rows
-        self.eigenvalues, self.basis, self.moments = spectrum(rows)
+    def __init__(self, rows: Rows, spectrum: Spectrum, n_targets: int) -> None:
+        self.rows, self.spectrum = rows, spectrum
         self.scale = torch.zeros(n_targets, dtype=torch.float64, device=rows.device)
         self.factors: dict[int, Factor] = {}
         self.spent = [0] * n_targets
@@ -50,7 +50,9 @@ class Preconditioner:
             )
             if slow or _outdated(before, support[column]):
                 own = curvature[:, column].float()
-                self.factors[target] = factorise(self.rows, own, float(c[column]), before, self.moments)
+                self.factors[target] = factorise(
+                    self.rows, own, float(c[column]), before, self.spectrum.moments
+                )
                 self.spent[target] = 0
             self._before[target] = self.spent[target]
 
@@ -63,7 +65,7 @@ class Preconditioner:
                 rows are shared. A logistic loss has hardly two rows of one curvature.
         """
         d = self.rows.d + 1
-        exact = support if self.moments is None else min(support, outside)
+        exact = support if self.spectrum.moments is None else min(support, outside)
         rows = min(exact, SAMPLES_PER_DIMENSION * d)
         return (rows * min(rows, d) + min(rows, d) ** 2) / (2 * max(self.rows.n, 1))
 
@@ -73,9 +75,7 @@ class Preconditioner:
         names = targets.tolist()
         shared = [column for column, target in enumerate(names) if target not in self.factors]
         if shared:
-            shrunk = (1 + self.scale[targets[shared]] * self.eigenvalues[:, None]).to(self.basis.dtype)
-            turned = self.basis.T @ vectors[:, shared].to(self.basis.dtype)
-            out[:, shared] = (self.basis @ (turned / shrunk)).to(vectors.dtype)
+            out[:, shared] = self.spectrum.solve(vectors[:, shared], self.scale[targets[shared]])
         for column, target in enumerate(names):
             if target in self.factors:
                 out[:, column] = self.factors[target].solve(vectors[:, column])
@@ -87,23 +87,3 @@ def _outdated(factor: Factor | None, support: int) -> bool:
     if not isinstance(factor, PrimalFactor) or factor.curvature is not None:
         return factor is not None
     return abs(support - factor.support) > _LARGE_CHANGE * factor.support
-
-
-def spectrum(rows: Rows) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Eigenvalues (d + 1,), ascending, and eigenvectors of the rows' mean second moments; X̃ᵀX̃ if it is of all rows."""
-    moments, size = shared_moments(rows)
-    eigenvalues, basis = torch.linalg.eigh(moments / max(size, 1))
-    return eigenvalues.clamp_min(0), basis.to(rows.dtype), moments if size == rows.n else None
-
-
-def shared_moments(rows: Rows) -> tuple[Tensor, int]:
-    """X̃ᵀX̃, (d + 1, d + 1) float64, over rows at equal distances, and their number: all rows up to 64 a dimension."""
-    size = min(rows.n, _SHARED_ROWS_PER_DIMENSION * (rows.d + 1))
-    every = (
-        torch.linspace(0, max(rows.n - 1, 0), size, dtype=torch.float64, device=rows.device).round().long()
-    )
-    moments = torch.zeros(rows.d + 1, rows.d + 1, dtype=torch.float64, device=rows.device)
-    for start in range(0, size, rows.block_rows):
-        x = rows.take(every[start : start + rows.block_rows])
-        moments += x.T @ x
-    return moments, size

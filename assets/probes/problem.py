@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from assets.probes.losses import Loss
-from assets.probes.rows import Rows
+from assets.probes.rows import Rows, select_targets
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is minimised: rows, signs (n, T) int8 in {-1, 0, +1} with 0 = missing, c (T,) float64, and the loss."""
+    """What is minimised: rows, signs (n, T) int8 in {-1, 0, +1} with 0 = missing, c (T,) float64, and the loss.
+
+    Whatever is (n, T) here lies target by target in memory: sums over rows and the choice of targets are then fast.
+    """
 
     rows: Rows
     signs: Tensor
@@ -23,7 +26,7 @@ class Problem:
 
     def select(self, targets: Tensor) -> "Problem":
         """The same problem for some of the targets."""
-        return replace(self, signs=self.signs[:, targets], c=self.c[targets])
+        return replace(self, signs=select_targets(self.signs, targets), c=self.c[targets])
 
     def with_dtype(self, dtype: torch.dtype) -> "Problem":
         """The same problem with products in another precision."""
@@ -46,7 +49,9 @@ class Point:
 
     def select(self, targets: Tensor) -> "Point":
         """The same point for some of the targets."""
-        return Point(self.objective[targets], self.gradient[:, targets], self.curvature[:, targets])
+        return Point(
+            self.objective[targets], self.gradient[:, targets], select_targets(self.curvature, targets)
+        )
 
 
 def evaluate(problem: Problem, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,6 +68,14 @@ def evaluate(problem: Problem, weights: Tensor) -> tuple[Tensor, Tensor]:
     penalised = problem.penalised(weights)
     gradient = penalised + problem.c * total
     return 0.5 * penalised.square().sum(0) + problem.c * loss_sum, gradient.norm(dim=0)
+
+
+def decisions_at(problem: Problem, weights: Tensor) -> Tensor:
+    """Decision values (n, T) in the precision of the products; those of zero weights take no product."""
+    rows = problem.rows
+    if bool((weights == 0).all()):
+        return torch.zeros(weights.shape[1], rows.n, dtype=rows.dtype, device=rows.device).T
+    return rows.decide(weights)
 
 
 def point_at(problem: Problem, weights: Tensor, decisions: Tensor) -> Point:

@@ -29,6 +29,16 @@ def as_tensor(array: ArrayLike) -> Tensor:
         return torch.from_numpy(array)
 
 
+def select_targets(values: Tensor, targets: Tensor) -> Tensor:
+    """Columns of (n, T) values that lie target by target in memory, as all such values of the solver do."""
+    return values.T[targets].T
+
+
+def select_rows(values: Tensor, rows: Tensor) -> Tensor:
+    """Rows of such values, lying target by target again."""
+    return values.T[:, rows].T
+
+
 @dataclass
 class Work:
     """Columns multiplied so far: a product of the whole embedding with one column counts 1."""
@@ -75,6 +85,11 @@ class Rows:
         held = self.embedding if self.index is None else self.embedding[self.index]
         return Rows(held.to(self.device, dtype), self.device, dtype, None, self.work, self.share)
 
+    def part(self, rows: Tensor, share: float) -> "Rows":
+        """Some of the rows, by number, ascending; a product over them counts `share` of one over these."""
+        index = rows if self.index is None else self.index[rows.to(self.index.device)]
+        return Rows(self.embedding, self.device, self.dtype, index, self.work, self.share * share)
+
     def count(self, columns: int) -> None:
         """Note that so many columns were multiplied with all rows."""
         self.work.columns += columns * self.share
@@ -96,8 +111,8 @@ class Rows:
         return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        """X̃ W of one block, (rows, T)."""
-        return torch.addmm(weights[-1], x, weights[:-1])
+        """X̃ W of one block, (rows, T), each target's values side by side in memory."""
+        return torch.addmm(weights[-1, :, None], weights[:-1].T.contiguous(), x.T).T
 
     def backward(self, x: Tensor, values: Tensor, total: Tensor) -> None:
         """Add X̃ᵀ V of one block to `total`, (d + 1, T) float64."""
@@ -105,8 +120,8 @@ class Rows:
         total[-1] += values.sum(0, dtype=torch.float64)
 
     def decide(self, weights: Tensor) -> Tensor:
-        """X̃ W over all rows, (n, T), in the precision of the products."""
-        out = torch.empty(self.n, weights.shape[1], dtype=self.dtype, device=self.device)
+        """X̃ W over all rows, (n, T) target by target in memory, in the precision of the products."""
+        out = torch.empty(weights.shape[1], self.n, dtype=self.dtype, device=self.device).T
         low = weights.to(self.dtype)
         for rows in self.slices():
             out[rows] = self.forward(self.block(rows), low)
