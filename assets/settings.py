@@ -89,7 +89,13 @@ class ProbeSettings(Settings):
     tolerance: Annotated[
         float, Field(gt=0, description="Certified relative distance from the optimum, ½‖∇f‖²/f")
     ] = 1e-6
-    memory_gb: Annotated[float, Field(gt=0, description="Bound on the solver's working memory, GB")] = 4.0
+    memory_gb: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Bound on the solver's working memory beside the embedding and its standardised copy, GB",
+        ),
+    ] = 4.0
 
 
 class UncertaintySettings(Settings):

@@ -43,15 +43,17 @@ def choose_c(
     )
     if not grid or len(held_out) == 0 or len(held_out) == len(codes):
         return chosen, 0.0
-    fitted = np.setdiff1d(np.arange(len(codes)), held_out)
-    problems = one_vs_rest(codes[fitted])
-    x, x_held_out = embedding[fitted], embedding[np.sort(held_out)]
+    held_out = np.sort(held_out)
+    # Without their labels the held-out rows are no part of the fit, and the embedding is not copied for it.
+    fitted = codes.copy()
+    fitted[held_out] = -1
+    problems = one_vs_rest(fitted)
     best = np.full(codes.shape[1], np.inf)
     fit: Fit | None = None
     products = 0.0
     for c in grid:
         fit = fit_linear_svms(
-            x,
+            embedding,
             problems.labels,
             C=c,
             tol=max(settings.tolerance, _GRID_TOLERANCE),
@@ -60,9 +62,8 @@ def choose_c(
             start=None if fit is None else fit.weights,
         )
         products += fit.products
-        for target, error in enumerate(
-            problems.errors(fit.decide(x_held_out, device), codes[np.sort(held_out)])
-        ):
+        decisions = fit.decide(embedding, device)[held_out]
+        for target, error in enumerate(problems.errors(decisions, codes[held_out])):
             if error is not None and error < best[target]:
                 best[target], chosen[target] = error, c
     return chosen, products

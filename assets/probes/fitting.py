@@ -1,15 +1,18 @@
 """From labels to fitted weights: signs, constant targets, groups that fit the memory; no loss of its own."""
 
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from assets.probes.checked import checked_c, checked_embedding, checked_labels, checked_number, checked_start
 from assets.probes.losses import Loss
-from assets.probes.newton import Minimum, minimise
+from assets.probes.minimise import Minimum, minimise
 from assets.probes.problem import Problem, evaluate
 from assets.probes.rows import ArrayLike, Rows, Work, as_tensor
+from assets.probes.spectrum import spectrum_of
 from resources.errors import DataError
 
 _BYTES_PER_LABEL = (
@@ -69,12 +72,15 @@ def fit_binary(
 ) -> Fit:
     """Fit every column of `labels`; see `fit_linear_svms` for the arguments."""
     place = torch.device(device or "cpu")
-    x, y = as_tensor(embedding), as_tensor(labels)
-    _check(x, y)
+    x, y = checked_embedding(embedding), checked_labels(labels)
+    if x.shape[0] != y.shape[0]:
+        raise DataError(
+            f"embedding {tuple(x.shape)} and labels {tuple(y.shape)} must be (n, d) and (n, T) with the same n"
+        )
     n, n_targets = y.shape
-    penalty = torch.as_tensor(c, dtype=torch.float64).expand(n_targets).to(place)
-    if not bool((penalty > 0).all()):
-        raise DataError("C must be positive for every target")
+    penalty = checked_c(c, n_targets).to(place)
+    tol, memory_gb = checked_number(tol, "tol"), checked_number(memory_gb, "memory_gb")
+    begin = checked_start(start, (x.shape[1] + 1, n_targets))
     known, positive = (y >= 0).sum(0), (y == 1).sum(0)
     constant = ((positive == 0) | (positive == known)).to(place)
     weights = torch.zeros(x.shape[1] + 1, n_targets, dtype=torch.float64, device=place)
@@ -82,35 +88,23 @@ def fit_binary(
     each = _BYTES_PER_LABEL * max(n, 1) + _BYTES_PER_FACTOR * (x.shape[1] + 1) ** 2
     work, size = Work(), max(1, int(memory_gb * 1e9 / each))
     result = Minimum(weights, torch.zeros_like(penalty), torch.zeros_like(penalty), 0)
+    rows = Rows(x, place, work=work)
+    spectrum = cache(partial(spectrum_of, rows))
     for varied in (False, True):
         for group in torch.split((constant != varied).nonzero()[:, 0], size):
-            rows = Rows(x, place, work=work)
             problem = Problem(rows, _signs(y, group, place), penalty[group], loss)
             if varied:
-                begun = None if start is None else start[:, group.to(start.device)].to(place)
-                part = minimise(problem, tol=tol, start=begun)
+                begun = None if begin is None else begin[:, group.to(begin.device)].to(place)
+                part = minimise(problem, tol=tol, start=begun, spectrum=spectrum)
             else:
                 part = Minimum(weights[:, group], *evaluate(problem, weights[:, group]), 0)
             result = _put(result, group, part)
     return _fit(result, constant, tol, work.columns / max(n_targets, 1))
 
 
-def _check(x: Tensor, y: Tensor) -> None:
-    if x.ndim != 2 or y.ndim != 2 or x.shape[0] != y.shape[0]:
-        raise DataError(
-            f"embedding {tuple(x.shape)} and labels {tuple(y.shape)} must be (n, d) and (n, T) with the same n"
-        )
-    if x.is_floating_point() and x.dtype == torch.float32:
-        return
-    raise DataError(f"the embedding is {x.dtype}; convert it to float32")
-
-
 def _signs(y: Tensor, group: Tensor, device: torch.device) -> Tensor:
+    """(n, k) int8, +1 and -1 for the labels 1 and 0 and 0 for a missing one, target by target in memory."""
     part = y[:, group.to(y.device)]
-    if bool((part > 1).any()):
-        raise DataError(
-            "labels must be 0 or 1, or negative where missing; split a multi-class target one-vs-rest"
-        )
     return torch.where(part < 0, 0, 2 * part.to(torch.int8) - 1).to(device, torch.int8).T.contiguous().T
 
 
@@ -132,7 +126,7 @@ def _fit(result: Minimum, constant: Tensor, tol: float, products: float) -> Fit:
         intercept=weights[-1],
         objective=objective,
         gradient_norm=norm,
-        converged=(0.5 * norm**2 <= tol * objective) | marked,
+        converged=((0.5 * norm**2 <= tol * objective) & np.isfinite(objective)) | marked,
         constant=marked,
         iterations=result.iterations,
         products=products,

@@ -8,6 +8,7 @@ from torch import Tensor
 from assets.probes.problem import Point, Problem
 
 _STEPS = 12
+_EXACT_STEPS = 60
 
 
 def line_search(
@@ -18,6 +19,15 @@ def line_search(
     return _search(line, (point.objective, (point.gradient * direction).sum(0)), take_whole=True)
 
 
+def least_along(
+    problem: Problem, point: Point, weights: Tensor, direction: Tensor, decisions: Tensor, along: Tensor
+) -> Tensor:
+    """Step lengths (T,) from the point to the minimum along the direction, to a thousandth."""
+    line = _Line(problem, weights, direction, decisions, along)
+    begin = (point.objective, (point.gradient * direction).sum(0))
+    return _search(line, begin, take_whole=False, precision=1e-3, most=_EXACT_STEPS)
+
+
 def best_multiple(problem: Problem, weights: Tensor) -> Tensor:
     """Near the multiple (T,) of the weights that has the least objective."""
     origin = torch.zeros_like(weights)
@@ -26,8 +36,15 @@ def best_multiple(problem: Problem, weights: Tensor) -> Tensor:
     return _search(line, line.at(torch.zeros_like(problem.c))[:2], take_whole=False)
 
 
-def _search(line: "_Line", begin: tuple[Tensor, Tensor], *, take_whole: bool) -> Tensor:
-    """Bracketed Newton steps from 1, loosely where a whole step will do, else to a twentieth of the length.
+def _search(
+    line: "_Line",
+    begin: tuple[Tensor, Tensor],
+    *,
+    take_whole: bool,
+    precision: float = 0.05,
+    most: int = _STEPS,
+) -> Tensor:
+    """Bracketed Newton steps from 1, loosely where a whole step will do, else to a share of the length.
 
     `begin` is the objective and its slope where the line begins.
     """
@@ -36,11 +53,11 @@ def _search(line: "_Line", begin: tuple[Tensor, Tensor], *, take_whole: bool) ->
     high = torch.full_like(problem.c, torch.inf)
     value, first = begin
     whole = torch.zeros_like(low, dtype=torch.bool)
-    for step in range(_STEPS):
+    for step in range(most):
         reached, slope, bend = line.at(length)
         newton = length - slope / bend.clamp_min(1e-300)
         if not take_whole:
-            done = (newton - length).abs() <= 0.05 * length
+            done = (newton - length).abs() <= precision * length
         else:
             whole = reached <= value + 1e-4 * first if step == 0 else whole
             done = whole | (slope.abs() <= 0.1 * first.abs())

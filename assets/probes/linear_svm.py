@@ -1,4 +1,4 @@
-"""Linear SVMs of many binary targets over one embedding, with LinearSVC's objective; the solver itself is newton.py."""
+"""Linear SVMs of many binary targets over one embedding, with LinearSVC's objective; the solver is minimise.py."""
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ def fit_linear_svms(
 
     Args:
         embedding: (n, d) float32, NumPy (a memory map too) or torch; it is read block by block and never copied whole.
-        labels: (n, T) integers 0/1, negative = missing; every target is fitted to its own known rows.
+        labels: (n, T) integers 0/1, negative = missing (-1 is no class); every target is fitted to its known rows.
         C: LinearSVC's C, one number or one a target (T,).
         tol: certified relative distance from the optimum, ½‖gradient‖² / objective, at which a target has converged.
         device: where to compute; None is the CPU.
@@ -36,7 +36,8 @@ def fit_linear_svms(
         is marked in `constant`. The result of a target does not depend on the others.
 
     Raises:
-        DataError: shapes that do not match, an embedding that is not float32, labels above 1, C not positive.
+        DataError: shapes that do not match, an embedding that is not float32 or has a value that is not finite (the
+            message names its row), labels that are not integers or above 1, C, tol or memory_gb not positive.
     """
     return fit_binary(
         embedding, labels, C, SquaredHinge(), tol=tol, device=device, memory_gb=memory_gb, start=start

@@ -1,4 +1,4 @@
-"""Logistic probes of many targets over one embedding, with LogisticRegression's objective; the solver is newton.py."""
+"""Logistic probes of many targets over one embedding, LogisticRegression's objective; the solver is minimise.py."""
 
 import numpy as np
 import torch

@@ -18,6 +18,8 @@ from assets.probes.standardise import Scaling, scaling_of
 from assets.settings import ProbeSettings
 from resources.errors import DataError
 
+_BLOCK_VALUES = 1 << 24  # 64 MB of standardised rows at a time
+
 PROBE_SCHEMA = {
     "target": pl.String,
     "train_error": pl.Float64,
@@ -105,8 +107,7 @@ def probe_targets(  # noqa: PLR0913 - the data, the names, the settings: a struc
     start = logistic.weights if logistic is not None and are_few(*x_train.shape) else None
     fit = _fit(fit_linear_svms, x_train, problems, c, settings, device, start)
     train_error = problems.errors(fit.decide(x_train, device), labels[train])
-    x_test = scaling.apply(embedding, test)
-    test_error = problems.errors(fit.decide(x_test, device), labels[test])
+    test_error = problems.errors(_decisions(fit, embedding, scaling, test, device), labels[test])
     frame = _frame(targets, problems, fit, c, labels[train], labels[test], train_error, test_error)
     if logistic is not None and likelihood_rows is not None:
         frame = _with_likelihood(frame, problems, logistic, embedding, scaling, labels, likelihood_rows)
@@ -131,6 +132,15 @@ def _fit(
         memory_gb=settings.memory_gb,
         start=start,
     )
+
+
+def _decisions(
+    fit: Fit, embedding: ArrayLike, scaling: Scaling, rows: np.ndarray, device: str | None
+) -> np.ndarray:
+    """(len(rows), k) decision values; the rows are standardised a block at a time, so that no second copy is held."""
+    step = max(1, _BLOCK_VALUES // max(embedding.shape[1], 1))
+    parts = [rows[start : start + step] for start in range(0, len(rows), step)] or [rows]
+    return np.concatenate([fit.decide(scaling.apply(embedding, part), device) for part in parts])
 
 
 def _check(
@@ -213,7 +223,7 @@ def _with_likelihood(
     """The frame with the logistic probes' mean log-likelihood, each target over its own rows."""
     chosen = np.broadcast_to(rows[:, None] if rows.ndim == 1 else rows, labels.shape)
     used = np.flatnonzero(chosen.any(axis=1))
-    decisions = logistic.decide(scaling.apply(embedding, used))
+    decisions = _decisions(logistic, embedding, scaling, used, None)
     values: list[float | None] = []
     counts: list[int] = []
     for t in range(labels.shape[1]):

@@ -2,7 +2,7 @@
 
 A step costs two products with the embedding, whatever the target, and on most embeddings a dozen or two are enough
 (Liu and Nocedal, Mathematical Programming 45, 1989). Targets whose Hessian looks unlike the shared one come down too
-slowly; they are named, not solved: newton.py gives them a factor of their own.
+slowly; they are named, not solved: minimise.py gives them a factor of their own.
 """
 
 from collections import deque

@@ -7,9 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.svm import LinearSVC
 
+from assets.probes.dense_newton import dense_newton
 from assets.probes.exact_steps import are_few
 from assets.probes.linear_svm import fit_linear_svms
 from assets.probes.logistic import fit_logistic_probes
+from assets.probes.losses import Logistic, SquaredHinge
+from assets.probes.problem import Problem, evaluate
+from assets.probes.quasi_newton import descend
+from assets.probes.rows import Rows
+from assets.probes.spectrum import spectrum_of
 from resources.errors import DataError
 
 
@@ -66,8 +72,9 @@ def test_every_c_is_certified_in_float64(narrow_digits, c) -> None:
         assert 0.5 * norm**2 <= 1.01e-7 * objective
 
 
+@pytest.mark.parametrize("c", [1e-3, 1.0, 1e3])
 @pytest.mark.parametrize("kind", ["badly scaled", "collinear", "separable", "fewer rows than features"])
-def test_hard_embeddings_converge(digits, narrow_digits, kind) -> None:
+def test_hard_embeddings_converge(digits, narrow_digits, kind, c) -> None:
     x, labels = narrow_digits.embedding, narrow_digits.labels
     if kind == "badly scaled":
         x = x * np.logspace(-3, 3, x.shape[1], dtype=np.float32)
@@ -77,10 +84,10 @@ def test_hard_embeddings_converge(digits, narrow_digits, kind) -> None:
         x, labels = digits.embedding, digits.labels[:, [0, 3, 6]]
     else:
         x, labels = digits.embedding[:200], digits.labels[:200]
-    fit = fit_linear_svms(x, labels)
+    fit = fit_linear_svms(x, labels, C=c)
     assert fit.converged.all()
     for t in range(labels.shape[1]):
-        objective, norm = _objective(x, labels[:, t], fit.coef[:, t], fit.intercept[t])
+        objective, norm = _objective(x, labels[:, t], fit.coef[:, t], fit.intercept[t], c)
         assert 0.5 * norm**2 <= 1.01e-7 * objective
 
 
@@ -182,13 +189,112 @@ def test_any_small_problem_is_certified_or_said_not_to_be(seed, n, d, log_c) -> 
         assert objective <= 10.0**log_c * (labels[:, t] >= 0).sum() * (1 + 1e-9)
 
 
-def test_mistakes_are_named(narrow_digits) -> None:
+def _between(kind: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings with about twice as many rows as features, where supports change by a few rows at every step."""
+    n, d = (1200, 512) if kind == "1200 × 512" else (400, 200)
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, d)).astype(np.float32)
+    if kind == "scaled and collinear":
+        x[:, 100:] = x[:, :100] @ rng.normal(size=(100, 100)).astype(np.float32)
+        x *= np.logspace(-3, 3, d, dtype=np.float32)
+    labels = (x @ rng.normal(size=(d, 3)) + 5 * x.std() * rng.normal(size=(n, 3)) > 0).astype(np.int8)
+    labels[:, 1] = rng.integers(0, 2, n)
+    labels[:, 2] = rng.random(n) < 0.1
+    return x, labels
+
+
+@pytest.mark.parametrize("c", [1e-3, 1.0, 100.0, 1e3])
+@pytest.mark.parametrize("kind", ["1200 × 512", "400 × 200", "scaled and collinear"])
+def test_twice_as_many_rows_as_features_converge_at_every_c(kind, c) -> None:
+    x, labels = _between(kind)
+    fit = fit_linear_svms(x, labels, C=c)
+    assert fit.converged.all()
+    for t in range(labels.shape[1]):
+        objective, norm = _objective(x, labels[:, t], fit.coef[:, t], fit.intercept[t], c)
+        assert objective == pytest.approx(fit.objective[t], rel=1e-9)
+        assert 0.5 * norm**2 <= 1.01e-7 * objective
+
+
+@pytest.mark.parametrize("n_targets", [1, 3])
+def test_whole_hessians_find_the_minimum_by_themselves(n_targets) -> None:
+    x, labels = _between("400 × 200")
+    rows = Rows(torch.from_numpy(x), torch.device("cpu"), torch.float64)
+    signs = (2 * torch.from_numpy(labels[:, :n_targets]) - 1).T.contiguous().T
+    problem = Problem(rows, signs, torch.full((n_targets,), 30.0, dtype=torch.float64), SquaredHinge())
+    weights, steps = dense_newton(problem, torch.zeros(201, n_targets, dtype=torch.float64), 1e-14)
+    objective, norm = evaluate(problem, weights)
+    assert steps < 300
+    assert bool((0.5 * norm.square() <= 1e-14 * objective).all())
+
+
+@pytest.mark.parametrize("loss", [SquaredHinge(), Logistic()])
+def test_quasi_newton_steps_reach_the_minimum_or_name_the_target(narrow_digits, loss) -> None:
+    x = torch.from_numpy(narrow_digits.embedding)
+    rows = Rows(x, torch.device("cpu"))
+    signs = (2 * torch.from_numpy(narrow_digits.labels.astype(np.int8)) - 1).T.contiguous().T
+    n_targets = signs.shape[1]
+    problem = Problem(rows, signs, torch.ones(n_targets, dtype=torch.float64), loss)
+    start = torch.zeros(x.shape[1] + 1, n_targets, dtype=torch.float64)
+    found = descend(problem, start, 1e-5, spectrum_of(rows))
+    objective, norm = evaluate(problem, found.weights)
+    arrived = 0.5 * norm.square() <= 1.1e-5 * objective
+    assert bool((arrived | found.slow).all())
+    assert bool((objective < evaluate(problem, start)[0]).all())
+    assert bool(arrived.any())
+
+
+def _mistakes(x: np.ndarray, labels: np.ndarray) -> dict[str, tuple[dict[str, object], str]]:
+    bad, huge = x.copy(), x.copy()
+    bad[7, 3], huge[9, 0] = np.nan, 1e30
+    infinite = x.copy()
+    infinite[11, 1] = -np.inf
+    return {
+        "float64": ({"embedding": x.astype(np.float64)}, "float32"),
+        "too few rows": ({"embedding": x[:10]}, "same n"),
+        "one dimension": ({"embedding": x[:, 0]}, "two dimensions"),
+        "a list": ({"embedding": x.tolist()}, "embedding is a list"),
+        "text": ({"labels": labels.astype(str)}, "labels is of <U"),
+        "not a number": ({"embedding": bad}, "row 7"),
+        "infinite": ({"embedding": infinite}, "row 11"),
+        "overflowing": ({"embedding": huge}, "row 9"),
+        "multi-class": ({"labels": labels + 1}, "one-vs-rest"),
+        "float labels": ({"labels": labels.astype(np.float32)}, "integers 0 and 1"),
+        "C of zero": ({"C": 0.0}, "C must"),
+        "C without end": ({"C": np.inf}, "C must"),
+        "C of another length": ({"C": np.ones(3)}, "one for each of"),
+        "tol of zero": ({"tol": 0.0}, "tol is 0"),
+        "memory not a number": ({"memory_gb": np.nan}, "memory_gb is nan"),
+        "start of another shape": ({"start": torch.zeros(2, 2)}, "start"),
+        "start not a number": ({"start": torch.full((x.shape[1] + 1, labels.shape[1]), torch.nan)}, "start"),
+    }
+
+
+@pytest.mark.parametrize(
+    "mistake", list(_mistakes(np.zeros((20, 4), np.float32), np.zeros((20, 2), np.int8)))
+)
+@pytest.mark.parametrize("fit", [fit_linear_svms, fit_logistic_probes])
+def test_mistakes_are_named_in_one_line(narrow_digits, mistake, fit) -> None:
+    right = {"embedding": narrow_digits.embedding, "labels": narrow_digits.labels}
+    wrong, message = _mistakes(*right.values())[mistake]
+    arguments = right | wrong
+    with pytest.raises(DataError, match=message) as raised:
+        fit(arguments.pop("embedding"), arguments.pop("labels"), **arguments)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("form", ["reversed", "big-endian", "read-only", "needs a gradient", "column-major"])
+def test_any_layout_of_the_same_numbers_gives_the_same_probes(narrow_digits, form) -> None:
     x, labels = narrow_digits.embedding, narrow_digits.labels
-    with pytest.raises(DataError, match="float32"):
-        fit_linear_svms(x.astype(np.float64), labels)
-    with pytest.raises(DataError, match="same n"):
-        fit_linear_svms(x[:10], labels)
-    with pytest.raises(DataError, match="one-vs-rest"):
-        fit_linear_svms(x, narrow_digits.digit[:, None])
-    with pytest.raises(DataError, match="C must"):
-        fit_linear_svms(x, labels, C=0.0)
+    expected = fit_linear_svms(x, labels)
+    if form == "reversed":
+        x, labels = x[::-1].copy()[::-1], labels[::-1].copy()[::-1]
+    elif form == "big-endian":
+        x, labels = x.astype(">f4"), labels.astype(">i4")
+    elif form == "read-only":
+        x = x.copy()
+        x.flags.writeable = False
+    elif form == "needs a gradient":
+        x = torch.from_numpy(x).requires_grad_()
+    else:
+        x, labels = np.asfortranarray(x), np.asfortranarray(labels.astype(np.uint16))
+    np.testing.assert_allclose(fit_linear_svms(x, labels).objective, expected.objective, rtol=1e-6)
