@@ -24,6 +24,8 @@ from assets.probes.rows import select_rows
 from assets.probes.spectrum import Spectrum
 
 _SHORTER = 0.7
+_SLIGHTLY_SHORTER = 0.9
+_FIRST_STEPS = 15
 _WARM_START_SHARE = 8
 _WARM_START_TOL = 1e-2
 _WARM_START_FROM = 40  # rows a dimension that the subset must have: a smaller one would overfit and mislead
@@ -115,7 +117,7 @@ def minimise(
     ways = _Ways(problem, spectrum)
     if few:
         problem = replace(problem, rows=problem.rows.converted(torch.float64))
-    weights = _start(ways, tol) if start is None else start.double()
+    weights = _start(ways, tol, few=few) if start is None else start.double()
     if warm and few:
         weights = _within_reach(problem, weights)
     found = Minimum(weights, *evaluate(problem, weights), 0) if warm else None
@@ -163,11 +165,21 @@ def _better(
     return merged
 
 
-def _start(ways: _Ways, tol: float) -> Tensor:
-    """Zero, or for many rows near the minimum over an eighth of them, with C raised to match."""
+def _start(ways: _Ways, tol: float, *, few: bool) -> Tensor:
+    """Zero, or for many rows near the minimum over an eighth of them, with C raised to match.
+
+    For few rows it is where some quasi-Newton steps lead, made somewhat shorter: see `_within_reach`.
+    """
     problem = ways.problem
     rows, n_targets = problem.rows, problem.signs.shape[1]
     zero = torch.zeros(rows.d + 1, n_targets, dtype=torch.float64, device=rows.device)
+    if few:
+        return (
+            _SLIGHTLY_SHORTER
+            * descend(
+                problem, zero, max(tol, _WARM_START_TOL), ways.spectrum, most_steps=_FIRST_STEPS
+            ).weights
+        )
     size = rows.n // _WARM_START_SHARE
     if size < _WARM_START_FROM * rows.d:
         return zero

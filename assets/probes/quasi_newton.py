@@ -63,35 +63,38 @@ class Descent:
     weights: Tensor
     slow: Tensor
     steps: int
-    memory: Memory
 
 
 def descend(
-    problem: Problem, start: Tensor, tol: float, spectrum: Spectrum, memory: Memory | None = None
+    problem: Problem,
+    start: Tensor,
+    tol: float,
+    spectrum: Spectrum,
+    *,
+    most_steps: int = _MOST_STEPS,
 ) -> Descent:
     """Minimise from `start` until ½‖∇‖² ≤ tol · objective, or until a target proves slow.
 
     Args:
         problem: rows, signs, C and loss.
         start: (d + 1, T) float64 weights.
-        tol: as in `newton.minimise`, here in the precision of the products.
+        tol: as in `minimise`, here in the precision of the products.
         spectrum: of the second moments of the rows.
-        memory: of earlier steps on much the same objective, for instance over a part of the rows.
+        most_steps: a target that needs more counts as slow.
     """
     weights, targets = start.clone(), torch.arange(start.shape[1], device=start.device)
     slow = torch.zeros(len(targets), dtype=torch.bool, device=start.device)
-    here, at, memory = problem, start.clone(), memory or Memory()
-    whole = memory
+    here, at, memory = problem, start.clone(), Memory()
     decisions = decisions_at(problem, start)
     point = point_at(here, at, decisions)
     speed = _Speed(tol)
-    for step in range(_MOST_STEPS):
+    for step in range(most_steps):
         weights[:, targets] = at
         done, hopeless = speed.judge(point)
         slow[targets[hopeless]] = True
         keep = (~(done | hopeless)).nonzero()[:, 0]
         if not len(keep):
-            return Descent(weights, slow, step, whole)
+            return Descent(weights, slow, step)
         if len(keep) < len(targets):
             targets, at, decisions = targets[keep], at[:, keep], select_targets(decisions, keep)
             here, point = here.select(keep), point.select(keep)
@@ -106,7 +109,7 @@ def descend(
         memory.add(length * direction, point.gradient - before.gradient)
     weights[:, targets] = at
     slow[targets] = True
-    return Descent(weights, slow, _MOST_STEPS, whole)
+    return Descent(weights, slow, most_steps)
 
 
 class _Speed:
