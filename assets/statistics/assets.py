@@ -21,6 +21,7 @@ def make_label_counts(work: Work) -> None:
         split_column="split",
         sources=study.tasks[:1],
         targets=study.tasks[:1],
+        coded=True,
     )
     work.write(tables.LABEL_COUNTS, statistics.label_counts)
 
@@ -34,6 +35,7 @@ def make_joint_counts(work: Work) -> None:
         split_column="split",
         sources=study.sources,
         targets=study.targets,
+        coded=True,
     )
     work.write(tables.JOINT_COUNTS, statistics.joint_counts)
 
@@ -88,6 +90,7 @@ LABEL_COUNTS = Stage(
     make=make_label_counts,
     after=(LABEL_TABLE,),
     tables=(tables.LABEL_COUNTS,),
+    code="2",
     kinds=frozenset({"duckdb", "polars"}),
     pool="duckdb_writer",
 )
@@ -99,6 +102,7 @@ JOINT_COUNTS = Stage(
     make=make_joint_counts,
     after=(LABEL_TABLE,),
     tables=(tables.JOINT_COUNTS,),
+    code="2",
     settings=lambda study, _: _pairs(study),
     kinds=frozenset({"duckdb", "polars"}),
     pool="duckdb_writer",

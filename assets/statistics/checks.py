@@ -1,8 +1,11 @@
-"""What must hold of counts and entropies, checked against the labels themselves."""
+"""What must hold of counts and entropies, checked against the labels themselves, value by value."""
 
 import math
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import polars as pl
+import scipy.sparse as sp
 
 from assets.checks import Check, Finding, TableReader
 from assets.labels.sources import label_columns, with_representations
@@ -12,28 +15,39 @@ from assets.study import Study
 _ROUNDING = 1e-12
 
 
-def label_counts_sum(study: Study, read: TableReader) -> Finding:
-    """The counts of a task add up to its known labels, in every split."""
-    known = _known(read("labels"), study)
-    counted = read("label_counts").group_by("split", "task").agg(pl.col("n").sum().alias("counted"))
-    off = known.join(counted, on=["split", "task"], how="left").filter(
-        pl.col("n") != pl.col("counted").fill_null(0)
-    )
-    return _finding(off, "task", {"tasks": len(study.tasks)}, "counts do not add up to the known labels")
-
-
-def joint_counts_sum(study: Study, read: TableReader) -> Finding:
-    """The cells of a pair add up to the rows where both labels are known, in every split."""
-    labels = with_representations(study, read("labels"))
-    counted = (
-        read("joint_counts").group_by("split", "source", "target").agg(pl.col("n").sum().alias("counted"))
-    )
-    both = _both_known(labels, study)
-    off = both.join(counted, on=["split", "source", "target"], how="left").filter(
-        pl.col("n") != pl.col("counted").fill_null(0)
-    )
+def label_counts_of_values(study: Study, read: TableReader) -> Finding:
+    """Every value is counted as often as it occurs in the labels, in every split, and has a name."""
+    labels, key = read("labels"), ["split", "task", "value"]
+    found = _values(labels, study.tasks)
+    off = _differing(read("label_counts"), found, key)
+    nameless = found.join(read("label_values"), on=["task", "value"], how="anti")
+    off = pl.concat([off.select(key), nameless.select(key)])
     return _finding(
-        off, "source", {"pairs": len(study.pairs())}, "cells do not add up to the rows with both labels"
+        off, "task", {"tasks": len(study.tasks)}, "counts are not those of the values in the labels"
+    )
+
+
+def joint_counts_of_values(study: Study, read: TableReader) -> Finding:
+    """The cells of a pair add up, value by value of both, to the rows where both labels are known, in every split."""
+    columns = label_columns(study)
+    labels = with_representations(study, read("labels"))
+    names = pl.Enum(columns)  # small numbers inside: several times faster to group and join by than text
+    pairs = pl.DataFrame(study.pairs(), schema={"source": names, "target": names}, orient="row")
+    # (split, task, value, other, n): rows with this value of the task on which the other is known.
+    margins = pl.concat(_margins(labels, columns))
+    splits = margins["split"].dtype
+    cells = read("joint_counts").cast({"split": splits, "source": names, "target": names}, strict=False)
+    off = []
+    for task, other in (("source", "target"), ("target", "source")):
+        key = ["split", "source", "target", f"{task}_value"]
+        wanted = margins.rename({"task": task, "other": other, "value": f"{task}_value"})
+        wanted = wanted.join(pairs, on=["source", "target"], how="semi")
+        off.append(_differing(cells.group_by(key).agg(pl.col("n").sum()), wanted, key).select(key[:3]))
+    return _finding(
+        pl.concat(off),
+        "source",
+        {"pairs": len(pairs)},
+        "cells do not add up to the rows with both labels",
     )
 
 
@@ -56,46 +70,61 @@ def _finding(off: pl.DataFrame, named: str, values: dict[str, int], text: str) -
     return Finding(off.is_empty(), first, {**values, "violations": len(off)})
 
 
-def _known(labels: pl.DataFrame, study: Study) -> pl.DataFrame:
-    """(split, task, n): known labels, counted by another way than the stage's."""
-    counts = labels.group_by("split").agg(pl.col(task).count() for task in study.tasks)
-    total = labels.select(pl.lit("all").alias("split"), *(pl.col(task).count() for task in study.tasks)).head(
-        1
-    )
-    return pl.concat([counts, total]).unpivot(index="split", variable_name="task", value_name="n")
+def _differing(counted: pl.DataFrame, found: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """The keys whose n is not the same in both; an absent one is 0."""
+    both = counted.select(*key, "n").join(found.select(*key, "n"), on=key, how="full", coalesce=True)
+    return both.filter(pl.col("n").fill_null(0) != pl.col("n_right").fill_null(0)).sort(key)
 
 
-def _both_known(labels: pl.DataFrame, study: Study) -> pl.DataFrame:
-    """(split, source, target, n): rows with both labels."""
-    parts, columns = [], label_columns(study)
-    for split in [*labels["split"].unique().to_list(), "all"]:
+def _values(labels: pl.DataFrame, tasks: Sequence[str]) -> pl.DataFrame:
+    """(split, task, value, n): how often each value occurs, counted by another way than the stage's."""
+    long = labels.select("split", *tasks).unpivot(index="split", variable_name="task").drop_nulls()
+    counts = long.group_by("split", "task", "value").agg(pl.len().cast(pl.Int64).alias("n"))
+    total = counts.group_by("task", "value").agg(pl.col("n").sum()).with_columns(split=pl.lit("all"))
+    return pl.concat([counts, total.select(counts.columns)])
+
+
+def _margins(labels: pl.DataFrame, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """(split, task, value, other, n), n > 0, a frame a split: rows with the value on which `other` is known."""
+    sizes = [int(labels[task].max() or 0) + 1 for task in columns]  # type: ignore[arg-type]
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    value = np.concatenate([np.arange(size) for size in sizes])
+    task, names = np.repeat(np.arange(len(columns)), sizes), pl.Series(columns, dtype=pl.Enum(columns))
+    splits = [*labels["split"].unique().sort().to_list(), "all"]
+    for split in splits:
         rows = labels if split == "all" else labels.filter(pl.col("split") == split)
-        known = rows.select(pl.col(*columns).is_not_null().cast(pl.Float64)).to_numpy()
-        both = (known.T @ known).astype(int)
-        place = {task: i for i, task in enumerate(columns)}
-        pairs = study.pairs()
-        parts.append(
-            pl.DataFrame(
-                {
-                    "split": [split] * len(pairs),
-                    "source": [s for s, _ in pairs],
-                    "target": [t for _, t in pairs],
-                    "n": [int(both[place[s], place[t]]) for s, t in pairs],
-                }
-            )
+        codes = rows.select(pl.col(*columns).fill_null(-1)).to_numpy()
+        known = codes >= 0
+        row, column = np.nonzero(known)
+        place = starts[column] + codes[row, column]
+        one_hot = sp.csr_array(
+            (np.ones(len(row), np.int32), (place, row)), shape=(int(starts[-1]), len(rows))
         )
-    return pl.concat(parts)
+        n = one_hot @ known.astype(np.int32)
+        i, other = np.nonzero(n)
+        yield pl.DataFrame(
+            {
+                "split": pl.Series([split], dtype=pl.Enum(splits)).new_from_index(0, len(i)),
+                "task": names.gather(task[i]),
+                "value": value[i].astype(np.int32),
+                "other": names.gather(other),
+                "n": n[i, other].astype(np.int64),
+            }
+        )
 
 
 CHECKS = (
     Check(
-        LABEL_COUNTS, "counts_sum_to_n", "The counts of a task add up to its known labels", label_counts_sum
+        LABEL_COUNTS,
+        "counts_sum_to_n",
+        "Every value is counted as often as it occurs in the labels, and has a name",
+        label_counts_of_values,
     ),
     Check(
         JOINT_COUNTS,
         "cells_sum_to_n",
-        "The cells of a pair add up to the rows with both labels",
-        joint_counts_sum,
+        "The cells of a pair add up, value by value, to the rows with both labels",
+        joint_counts_of_values,
     ),
     Check(CONDITIONAL_ENTROPY, "bounds", "0 ≤ H(Y|Z) ≤ H(Y) ≤ log |Y| on the same rows", entropy_bounds),
 )

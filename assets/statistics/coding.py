@@ -148,13 +148,14 @@ def label_expression(task: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def task_codings(
-    labels: pl.LazyFrame, schema: pl.Schema, tasks: Sequence[str]
+    labels: pl.LazyFrame, schema: pl.Schema, tasks: Sequence[str], *, coded: bool = False
 ) -> tuple[int, list[TaskCoding]]:
     """The number of rows, and the coding of every task, from at most two passes over the labels.
 
     Codes: Booleans are 0 and 1; integer columns that hold only 0 and 1, or whose smallest value is 0, keep
         their
-    numbers (a number that never occurs is an empty class); every other column gets 0…K−1 in sorted order.
+    numbers (a number that never occurs is an empty class); every other column gets 0…K−1 in sorted order. With
+    `coded`, integers are codes already and all keep their numbers, whichever of them occur.
 
     Raises:
         DataError: A column of decimals, or of a type that cannot hold labels.
@@ -178,7 +179,7 @@ def task_codings(
         distinct[t] = pl.Series(t, known, dtype=pl.Int64).cast(
             pl.Boolean if schema[t] == pl.Boolean else pl.Int64
         )
-    return n_rows, [_coding(t, distinct[t], int(row[f"{t}\0missing"]) > 0) for t in tasks]
+    return n_rows, [_coding(t, distinct[t], int(row[f"{t}\0missing"]) > 0, coded) for t in tasks]
 
 
 def _summary(
@@ -204,14 +205,13 @@ def _summary(
     return row
 
 
-def _coding(task: str, values: pl.Series, has_missing: bool) -> TaskCoding:
+def _coding(task: str, values: pl.Series, has_missing: bool, coded: bool) -> TaskCoding:
     """The coding of one task from its sorted distinct values."""
     names = tuple(values.cast(pl.String).to_list())
     codes = np.arange(len(values), dtype=np.int64)
     if values.dtype == pl.Boolean or values.dtype.is_integer():
         numbers = values.cast(pl.Int64).to_numpy() if values.dtype != pl.UInt64 else values.to_numpy()
-        keeps = (
-            len(numbers) > 0 and numbers[-1] < 2**31 and (numbers[0] == 0 or (numbers[0] == 1 == numbers[-1]))
-        )
+        small = len(numbers) > 0 and numbers[-1] < 2**31
+        keeps = small and (coded or numbers[0] == 0 or numbers[0] == 1 == numbers[-1])
         codes = numbers.astype(np.int64) if keeps else codes
     return TaskCoding(task, values, codes, names, has_missing)

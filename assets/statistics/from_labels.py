@@ -69,6 +69,7 @@ def label_statistics(
     split_column: str | None = None,
     sources: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
+    coded: bool = False,
 ) -> LabelStatistics:
     """Counts, conditional entropy (Eq. 6-9) and hardness (Eq. 14) of every task and pair, at once.
 
@@ -81,6 +82,8 @@ def label_statistics(
             the rows without a split. By default every row has split `all`.
         sources: The tasks to condition on; all by default.
         targets: The tasks to predict; all by default. A task is never paired with itself.
+        coded: Whether integers are codes already (0…K−1 of a table `label_values`), so that they keep their
+            numbers also where some, the first for one, do not occur.
 
     Returns:
         The frames, rows in the order of splits (train first, test and all last), sources and targets.
@@ -89,7 +92,9 @@ def label_statistics(
         DataError: A column that is missing, repeated, or no label column; a table too wide to count in
             memory.
     """
-    counted = count_labels(labels, tasks=tasks, split_column=split_column, sources=sources, targets=targets)
+    counted = count_labels(
+        labels, tasks=tasks, split_column=split_column, sources=sources, targets=targets, coded=coded
+    )
     counts, splits = counted.counts, counted.splits
     return LabelStatistics(
         label_counts=frames.label_counts_frame(counts, splits),
@@ -109,6 +114,7 @@ def count_labels(
     split_column: str | None = None,
     sources: Sequence[str] | None = None,
     targets: Sequence[str] | None = None,
+    coded: bool = False,
 ) -> CountedLabels:
     """The counts of `label_statistics` as arrays, without the frames; arguments and errors are the same."""
     table = scan(labels)
@@ -118,7 +124,7 @@ def count_labels(
             f"split column '{split_column}' is not in the table: it has {', '.join(schema.names()[:8])}"
         )
     task_names, source_names, target_names = task_columns(schema, tasks, split_column, sources, targets)
-    _, codings = task_codings(table, schema, task_names)
+    _, codings = task_codings(table, schema, task_names, coded=coded)
     splits = split_names(table, split_column)
     source_at = [task_names.index(t) for t in source_names]
     target_at = [task_names.index(t) for t in target_names]
