@@ -4,6 +4,7 @@ import polars as pl
 
 from assets.checks import Check, Finding, TableReader
 from assets.labels.assets import LABEL_TABLE
+from assets.labels.tables import constant_in_train
 from assets.study import Study
 
 
@@ -78,8 +79,7 @@ def published_counts(study: Study, read: TableReader) -> Finding:
 
 def constant_tasks(study: Study, read: TableReader) -> Finding:
     """Tasks that have one value in train: hardness 0, never a source, marked as targets."""
-    train = read("labels").filter(pl.col("split") == "train")
-    constant = [task for task in study.tasks if train[task].drop_nulls().n_unique() < 2]
+    constant = constant_in_train(read("labels"), study.tasks)
     shown = ", ".join(constant[:5]) + (", …" if len(constant) > 5 else "")
     text = f"constant in train: {shown}" if constant else ""
     return Finding(not constant, text, {"constant_tasks": len(constant)}, warning=True)

@@ -1,5 +1,7 @@
 """The tables that say what the data set says: the label table, the tasks, and what their codes mean."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from assets.study import Study
@@ -22,10 +24,11 @@ TASKS = Table(
 CREATE TABLE tasks (  -- One row a task
     task        VARCHAR NOT NULL,  -- The task's name
     n_values    INTEGER NOT NULL,  -- How many values it has in the data set
-    is_source   BOOLEAN NOT NULL,  -- Whether it is transferred from
+    is_source   BOOLEAN NOT NULL,  -- Whether it is transferred from; never where it is constant in train
     is_target   BOOLEAN NOT NULL,  -- Whether it is transferred to
     description VARCHAR NOT NULL,  -- What a label of it says
     position    INTEGER NOT NULL,  -- 0…T−1, the order of the data set
+    constant_in_train BOOLEAN NOT NULL,  -- Whether it has fewer than two values in train: nothing can be learned
 )
 """,
     order_by=("position",),
@@ -44,16 +47,25 @@ CREATE TABLE label_values (  -- What the codes of each task mean
 
 def tasks_frame(table: LabelTable, study: Study) -> pl.DataFrame:
     """The rows of `tasks`."""
+    constant = constant_in_train(table.frame, table.task_names)
     return pl.DataFrame(
         {
             "task": [task.name for task in table.tasks],
             "n_values": [len(task.value_names) for task in table.tasks],
-            "is_source": [task.name in study.sources for task in table.tasks],
+            "is_source": [task.name in study.sources and task.name not in constant for task in table.tasks],
             "is_target": [task.name in study.targets for task in table.tasks],
             "description": [task.description for task in table.tasks],
             "position": range(len(table.tasks)),
+            "constant_in_train": [task.name in constant for task in table.tasks],
         }
     )
+
+
+def constant_in_train(labels: pl.DataFrame, tasks: Sequence[str]) -> list[str]:
+    """The tasks with fewer than two known values in split train: hardness 0, and nothing to transfer from."""
+    train = labels.filter(pl.col("split") == "train")
+    values = train.select(pl.col(task).drop_nulls().n_unique() for task in tasks).row(0, named=True)
+    return [task for task in tasks if values[task] < 2]
 
 
 def label_values_frame(table: LabelTable) -> pl.DataFrame:

@@ -163,7 +163,7 @@ TRANSFER_CORRELATION = Stage(
     "(Fig. 2, 3), with intervals, rank correlations, Benjamini-Hochberg, and the baseline H(Y) alone.",
     make=make_transfer_correlation,
     after=(CONDITIONAL_ENTROPY, TRANSFER, SOURCE_MODEL),
-    code="2",
+    code="3",
     tables=(
         tables.CONDITIONAL_ENTROPY_READABLE,
         tables.TRANSFER_CORRELATION,

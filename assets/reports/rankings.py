@@ -42,7 +42,8 @@ def best_sources(
 
     A source with more values than the target is `wide`: it determines much by its width alone, so wide and
     near-unique sources are ranked apart, as is a duplicate or complement of the target, which is the target
-    itself. Ties go to the smaller H(Y, Z).
+    itself. Ties go to the smaller H(Y, Z). A source that is constant, on the pair's rows or in train, says nothing
+    about any target and has no row.
 
     Args:
         conditional_entropy: the table of that name.
@@ -61,6 +62,10 @@ def best_sources(
     widths = tasks.select(
         pl.col("task").alias("source"), pl.col("n_values").cast(pl.Int64).alias("task_width")
     )
+    # Tables of an older study say nothing of train; then the pair's own rows decide.
+    constant = (
+        tasks.filter("constant_in_train")["task"].to_list() if "constant_in_train" in tasks.columns else []
+    )
     group = ["split", "target", "apart", "equivalent"]
     ranked = (
         pairs.join(dedicated, on="target", how="left", maintain_order="left")
@@ -71,6 +76,7 @@ def best_sources(
             pl.coalesce("corrected_normalised", "normalised").alias("score"),
         )
         .filter(pl.col("score").is_not_null() & ~pl.col("constant_target"))
+        .filter((pl.col("n_source_values") > 1).fill_null(value=True) & ~pl.col("source").is_in(constant))
         .with_columns((pl.col("wide") | pl.col("near_unique")).alias("apart"))
         .sort("split", "target", "apart", "equivalent", "score", "joint_entropy", "source", nulls_last=True)
         .with_columns(

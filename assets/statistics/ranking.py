@@ -65,7 +65,8 @@ def best_sources_of_all(
     Kinds are `ordinary`, `wide` (more values than the target: it determines much by their number alone) and
     `near-unique` (a value has fewer than two rows on average, so nothing can be learned about it). Within a kind the
     order is by `corrected_normalised`, then by corrected H(Y|Z), then by the frame's order; a target that is
-    constant, or never labelled together with the source, has no best source and no row.
+    constant, or never labelled together with the source, has no best source and no row. A source that is constant,
+    in the split or in train, says nothing (H(Y|Z) = H(Y)) and has no row either.
 
     Args:
         conditional_entropy: The frame of `LabelStatistics`.
@@ -89,7 +90,10 @@ def best_sources_of_all(
     kinds = pl.Enum([ORDINARY, WIDE, NEAR_UNIQUE])
     order = {name: i for i, name in enumerate(conditional_entropy["target"].unique(maintain_order=True))}
     of_kind = ["target", "kind"]
-    found = conditional_entropy.filter(pl.col("split") == split, pl.col("corrected_normalised").is_not_null())
+    constant = conditional_entropy.filter(pl.col("split") == "train", pl.col("n_source_values") < 2)
+    found = conditional_entropy.filter(
+        pl.col("split") == split, pl.col("corrected_normalised").is_not_null(), pl.col("n_source_values") > 1
+    ).join(constant.select("source", "target"), on=["source", "target"], how="anti", maintain_order="left")
     if targets is not None:
         found = found.filter(pl.col("target").is_in(list(targets)))
     kind = pl.when("near_unique_source").then(pl.lit(NEAR_UNIQUE)).when("wide_source").then(pl.lit(WIDE))

@@ -8,6 +8,9 @@ import polars as pl
 import pytest
 
 from assets.labels import checks
+from assets.labels.reading import read_labels
+from assets.labels.tables import tasks_frame
+from tests.conftest import TableStudy
 
 Read = Callable[[str], pl.DataFrame]
 
@@ -64,3 +67,17 @@ def test_a_subset_and_a_constant_task_are_only_warned_of() -> None:
     assert found.text == "4 instead of 202,599 images"
     found = checks.constant_tasks(study(), labels(wings=[1, 1, None, 0]))
     assert (found.passed, found.warning, found.text) == (False, True, "constant in train: wings")
+
+
+def test_a_task_that_is_constant_in_train_is_marked_and_no_source(table_study: TableStudy) -> None:
+    split = ["train"] * 60 + ["test"] * 20
+    table_study.columns |= {"split": split, "big": ["yes"] * 70 + ["no"] * 10}
+    table_study.write()
+    content = table_study.content
+    content["dataset"]["options"]["split_column"] = "split"
+    study = table_study.open(dataset=content["dataset"])
+    rows = tasks_frame(read_labels(study).table, study).rows_by_key("task", named=True, unique=True)
+    assert [rows[task]["constant_in_train"] for task in study.tasks] == [False, False, True]
+    assert [rows[task]["is_source"] for task in study.tasks] == [True, True, False]
+    assert rows["big"]["is_target"]
+    assert rows["big"]["n_values"] == 2

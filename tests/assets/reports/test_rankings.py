@@ -32,6 +32,22 @@ def test_constant_targets_and_undefined_pairs_have_no_best_source(digits):
     assert "even" not in found["target"]
 
 
+def test_a_constant_source_has_no_rank_in_any_split(digits):
+    names = ("transfer", "source_models", "tasks")
+    entropy = digits["conditional_entropy"]
+    constant = (pl.col("source") == "even").alias("constant")
+    here = entropy.with_columns(
+        pl.when(constant).then(1).otherwise("n_source_values").alias("n_source_values")
+    )
+    found = best_sources(here, *(digits[name] for name in names))
+    assert "even" not in found["source"]
+    assert "prime" in found["source"]
+    tasks = digits["tasks"].with_columns(constant_in_train=pl.col("task") == "even")
+    found = best_sources(entropy, digits["transfer"], digits["source_models"], tasks)
+    assert "even" not in found["source"]
+    assert "even" in found["target"]
+
+
 def test_following_the_estimate_costs_what_the_table_of_errors_says(digits, digits_report):
     row = digits_report["target_ranking"].filter(split="train", target="prime").row(0, named=True)
     errors = dict(

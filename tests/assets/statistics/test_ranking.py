@@ -35,7 +35,7 @@ def test_order_and_kinds(conditional_entropy: pl.DataFrame) -> None:
     best = best_sources(conditional_entropy, "y")
     kinds = {kind: group["source"].to_list() for (kind,), group in best.group_by("kind", maintain_order=True)}
     assert kinds == {
-        "ordinary": ["opposite", "close", "far", "constant"],
+        "ordinary": ["opposite", "close", "far"],
         "wide": ["shuffled_identity"],
         "near-unique": ["file"],
     }
@@ -46,6 +46,18 @@ def test_order_and_kinds(conditional_entropy: pl.DataFrame) -> None:
     shuffled = best.filter(pl.col("source") == "shuffled_identity").row(0, named=True)
     assert shuffled["normalised"] < 0.92
     assert shuffled["corrected_normalised"] == pytest.approx(1, abs=0.03)
+
+
+def test_a_source_that_is_constant_in_train_is_ranked_nowhere() -> None:
+    table = pl.DataFrame({
+        "y": [0, 1, 0, 1, 0, 1], "informative": [0, 1, 0, 1, 1, 1], "late": [1, 1, 1, 1, 0, 1],
+        "split": ["train"] * 4 + ["test"] * 2,
+    })  # fmt: skip
+    frame = label_statistics(table, split_column="split").conditional_entropy
+    assert frame.filter(split="all", source="late", target="y")["n_source_values"].item() == 2
+    for split in ("train", "test", "all"):
+        assert "late" not in best_sources(frame, "y", split=split)["source"], split
+    assert best_sources(frame, "y", split="all")["source"].to_list() == ["informative"]
 
 
 def test_k_counts_per_kind_and_theorem_order_is_joint_entropy(conditional_entropy: pl.DataFrame) -> None:
