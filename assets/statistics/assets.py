@@ -115,6 +115,7 @@ CONDITIONAL_ENTROPY = Stage(
     make=make_conditional_entropy,
     after=(LABEL_COUNTS, JOINT_COUNTS),
     tables=(tables.CONDITIONAL_ENTROPY,),
+    code="2",
     kinds=frozenset({"duckdb", "numpy"}),
     pool="duckdb_writer",
 )

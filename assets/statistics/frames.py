@@ -113,11 +113,21 @@ def conditional_entropy_of_sums(
         "n_source_values",
         "n_target_values",
         (pl.col("n_source_values") > pl.col("n_target_values")).alias("wide_source"),
-        ((pl.col("n_source_values") * 2 > pl.col("n")) & (pl.col("n_source_values") > 2)).alias(
-            "near_unique_source"
-        ),
+        _near_unique().alias("near_unique_source"),
         "equivalent",
     )
+
+
+def _near_unique() -> pl.Expr:
+    """Whether a source has fewer than two rows a value, on the pair's rows or as a column.
+
+    The column is judged on the pair with most rows: a nearly unique column stays one beside a target that few rows
+    have a label of.
+    """
+    values, n, column = pl.col("n_source_values"), pl.col("n"), ["split", "source"]
+    of_pair = (values * 2 > n) & (values > 2)
+    of_column = (values.max().over(column) * 2 > n.max().over(column)) & (values.max().over(column) > 2)
+    return of_pair | of_column
 
 
 def joint_counts_frame(

@@ -46,7 +46,7 @@ CREATE TABLE conditional_entropy (  -- H(Y|Z) of every pair (Eq. 7) and every ch
     n_source_values      BIGINT,            -- Values of Z that occur on these rows
     n_target_values      BIGINT,            -- Values of Y that occur on these rows
     wide_source          BOOLEAN,           -- Whether Z has more values than Y: it determines much by that alone
-    near_unique_source   BOOLEAN,           -- Whether Z has fewer than two rows a value
+    near_unique_source   BOOLEAN,           -- Whether Z has fewer than two rows a value, here or as a column
     equivalent           BOOLEAN,           -- Whether Y and Z determine each other: duplicates and complements
 )
 """

@@ -6,13 +6,23 @@ from pathlib import Path
 import polars as pl
 
 from assets.statistics import LabelStatistics, label_statistics
-from assets.statistics.ranking import best_sources_of_all
+from assets.statistics.ranking import NEAR_UNIQUE, ORDINARY, WIDE, best_sources_of_all
 from resources.datasets.table_columns import ColumnInfo, clean, describe_columns
 from resources.datasets.table_files import load_table
 from resources.errors import DataError
 from resources.store import atomic_path
 
 _LISTED = 10  # pairs at either end
+_BEST = 3  # sources of each kind that are listed for a target
+_COLUMNS = (
+    "columns: corrected H(Y|Z)/H(Y), which ranks; H(Y|Z); -H(Y,Z), which Theorem 1 with Eq. 14 compares among the\n"
+    "sources of a target, and the source's rank by it"
+)
+_KINDS = {
+    ORDINARY: "sources of at most as many values",
+    WIDE: "sources of more values than the target, which explain much by that alone",
+    NEAR_UNIQUE: "nearly unique sources, which explain all that was seen and nothing else",
+}
 _WRITTEN = ("conditional_entropy", "hardness", "joint_counts")
 
 
@@ -31,10 +41,15 @@ def main(options: argparse.Namespace) -> int:
         _write(statistics, Path(options.out))
     print(f"{path.name}: {len(frame)} rows, {len(tasks)} tasks; split {split}; entropies in nats")
     _print_hardness(statistics, split)
-    if options.by_target:
-        _print_by_target(statistics, split)
-    else:
-        _print_pairs(statistics, split)
+    if len(tasks) < 2:
+        print("\nno pairs: a pair needs two columns of labels")
+        return 0
+    near_unique = [c.name for c in columns if c.kind == "near_unique"]
+    if near_unique:
+        print(f"\nsources only, since they are nearly unique: {', '.join(near_unique)}")
+    ranked = _ranked(statistics, split, near_unique)
+    print(f"\n{_COLUMNS}")
+    (_print_by_target if options.by_target else _print_pairs)(ranked)
     return 0
 
 
@@ -95,15 +110,25 @@ def _print_hardness(statistics: LabelStatistics, split: str) -> None:
         print(f"  ({len(ordered) - 2 * _LISTED} between the two ends are in hardness.parquet, see --out)")
 
 
-def _print_pairs(statistics: LabelStatistics, split: str) -> None:
-    ranked = best_sources_of_all(statistics.conditional_entropy, None, split)
+def _ranked(statistics: LabelStatistics, split: str, near_unique: list[str]) -> pl.DataFrame:
+    """All sources of every target; a nearly unique column is no target, and stands apart as a source."""
+    pairs = statistics.conditional_entropy.filter(~pl.col("target").is_in(near_unique)).with_columns(
+        pl.col("near_unique_source") | pl.col("source").is_in(near_unique)
+    )
+    if pairs.is_empty():
+        return best_sources_of_all(statistics.conditional_entropy, None, split).clear()
+    return best_sources_of_all(pairs, None, split)
+
+
+def _print_pairs(ranked: pl.DataFrame) -> None:
     fair = ranked.filter((pl.col("kind") == "ordinary") & ~pl.col("equivalent")).sort(
         "corrected_normalised", maintain_order=True
     )
-    print("\nmost transferable pairs: corrected H(Y|Z)/H(Y), H(Y|Z), source → target")
-    _print_rows(fair.head(_LISTED))
-    print("\nleast transferable pairs")
-    _print_rows(fair.tail(min(_LISTED, max(len(fair) - _LISTED, 0))))
+    least = min(_LISTED, len(fair) // 2)
+    print("\nmost transferable pairs, source → target")
+    _print_rows(fair.head(min(_LISTED, len(fair) - least)))
+    print("\nleast transferable pairs, the least first")
+    _print_rows(fair.tail(least).reverse())
     apart = ranked.filter(pl.col("kind") != "ordinary")
     if len(apart):
         names = ", ".join(apart["source"].unique(maintain_order=True).to_list())
@@ -111,27 +136,31 @@ def _print_pairs(statistics: LabelStatistics, split: str) -> None:
             f"\napart, since a column of many values seems to explain everything: {names} (--by-target lists them)"
         )
     same = ranked.filter("equivalent").select("source", "target").rows()
-    shown = [f"{s} = {t}" for s, t in same if s < t]
+    shown = [f"{s} = {t}" for s, t in same if s < t or (t, s) not in same]
     if shown:
         print(f"the same task twice (duplicates and complements): {', '.join(shown[:_LISTED])}")
 
 
-def _print_by_target(statistics: LabelStatistics, split: str) -> None:
-    ranked = best_sources_of_all(statistics.conditional_entropy, 3, split)
-    print("\nbest sources of every target: corrected H(Y|Z)/H(Y), H(Y|Z), source → target")
-    for (_, kind), part in ranked.group_by("target", "kind", maintain_order=True):
-        if kind != "ordinary":
-            print(f"  ({kind} sources)")
-        _print_rows(part)
+def _print_by_target(ranked: pl.DataFrame) -> None:
+    print("\nbest sources of every target")
+    for (target,), of_target in ranked.group_by("target", maintain_order=True):
+        print(f"\n{target}")
+        for (kind,), part in of_target.group_by("kind", maintain_order=True):
+            print(f"  from {_KINDS[str(kind)]}")
+            _print_rows(part.filter(pl.col("rank") <= _BEST), "    ")
+    if ranked.is_empty():
+        print("  none")
 
 
-def _print_rows(rows: pl.DataFrame) -> None:
+def _print_rows(rows: pl.DataFrame, indent: str = "  ") -> None:
     for row in rows.iter_rows(named=True):
         mark = "  (the same task twice)" if row["equivalent"] else ""
         print(
-            f"  {row['corrected_normalised']:8.4f}  {row['conditional_entropy']:8.4f}  "
-            f"{row['source']} → {row['target']}{mark}"
+            f"{indent}{row['corrected_normalised']:8.4f}  {row['conditional_entropy']:8.4f}  "
+            f"{row['theorem_bound']:9.4f} (rank {row['theorem_rank']})  {row['source']} → {row['target']}{mark}"
         )
+    if rows.is_empty():
+        print(f"{indent}none")
 
 
 def _ends(rows: pl.DataFrame) -> pl.DataFrame:
