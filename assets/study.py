@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import yaml
 from dagster import DagsterError, ScheduleDefinition
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from assets.settings import (
     NetworkSettings,
@@ -25,7 +25,9 @@ from assets.settings import (
     UncertaintySettings,
 )
 from resources.datasets import Dataset, open_dataset
-from resources.errors import DataError, StudyError
+from resources.datasets.options import no_repeats
+from resources.errors import DataError, FieldError, StudyError
+from resources.validation import Place, first_mistake
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,63}$"
 
@@ -81,10 +83,7 @@ class StudyFile(Settings):
     @field_validator("sources", "targets")
     @classmethod
     def _no_repeats(cls, tasks: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if tasks is not None and len(set(tasks)) < len(tasks):
-            twice = next(task for task in tasks if tasks.count(task) > 1)
-            raise ValueError(f"'{twice}' is listed twice")
-        return tasks
+        return no_repeats(tasks)
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,7 @@ def open_study(name: str, content: Mapping[str, Any], data_root: Path) -> Study:
             f"study name '{name}': must match [a-z][a-z0-9_]* and be at most 64 long (it names files and assets)"
         )
     settings = _validated(content)
-    dataset = open_dataset(settings.dataset.reader, data_root, settings.dataset.options)
+    dataset = _opened(settings.dataset, data_root)
     study = Study(name, settings, dataset, data_root)
     _check_tasks(study)
     _check_representations(study)
@@ -181,7 +180,7 @@ def load_study(path: Path, data_root: Path) -> Study:
         raise StudyError(f"{path.name}: must be a mapping with at least the key `dataset`")
     try:
         return open_study(path.stem, content, data_root)
-    except _FieldError as error:
+    except FieldError as error:
         raise StudyError(f"{path.name}, line {_line_of(text, error.field)}: {error}") from None
     except (StudyError, DataError) as error:
         raise StudyError(f"{path.name}: {error}") from None
@@ -226,82 +225,55 @@ def _refuse_repeated_keys(root: yaml.Node | None, path: Path) -> None:
                 keys.add(str(key.value))
 
 
-class _FieldError(StudyError):
-    """A mistake in one field; carries the field so that its line can be found."""
-
-    def __init__(self, field: Sequence[str | int], message: str) -> None:
-        super().__init__(f"{'.'.join(map(str, field)) or 'study'}: {message}")
-        self.field = field
-
-
 def _validated(content: Mapping[str, Any]) -> StudyFile:
     try:
         return StudyFile.model_validate(dict(content))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = first["loc"]
-        if first["type"] == "extra_forbidden":
-            raise _FieldError(
-                place, f"unknown key; allowed here: {', '.join(_allowed_keys(place[:-1]))}"
-            ) from None
-        if first["type"] == "missing":
-            raise _FieldError(place, "is required") from None
-        raise _FieldError(place, str(first["msg"]).removeprefix("Value error, ")) from None
+        raise FieldError(*first_mistake(error, StudyFile)) from None
 
 
-def _allowed_keys(place: Sequence[str | int]) -> list[str]:
-    """The keys of the model at a place in the file."""
-    model: type[BaseModel] = StudyFile
-    named: dict[str, type[BaseModel]] = {
-        "networks": NetworkSettings,
-        "representations": RepresentationSettings,
-    }
-    for part in place:
-        if part in named:  # a mapping of models by name
-            return list(named[str(part)].model_fields)
-        field = model.model_fields.get(str(part))
-        if field is None:
-            break
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            model = field.annotation
-    return list(model.model_fields)
+def _opened(settings: DatasetSettings, data_root: Path) -> Dataset:
+    try:
+        return open_dataset(settings.reader, data_root, settings.options)
+    except FieldError as error:
+        raise FieldError(("dataset", *error.field), error.problem) from None
 
 
 def _check_tasks(study: Study) -> None:
-    known, sources = set(study.tasks), set(study.sources)
-    for field, names in (
-        ("sources", study.settings.sources or ()),
-        ("targets", study.settings.targets or ()),
-        ("networks", tuple(study.settings.networks)),
-        (
-            "sample_efficiency",
-            (
-                *(name for name in study.settings.sample_efficiency.sources if name not in sources),
-                *study.settings.sample_efficiency.targets,
-            ),
+    known, settings = set(study.tasks), study.settings
+    curve, sources = settings.sample_efficiency, set(study.sources)
+    named: list[tuple[Place, str]] = [
+        *((("sources", i), name) for i, name in enumerate(settings.sources or ())),
+        *((("targets", i), name) for i, name in enumerate(settings.targets or ())),
+        *((("networks", name), name) for name in settings.networks),
+        *(
+            (("sample_efficiency", "sources", i), name)
+            for i, name in enumerate(curve.sources)
+            if name not in sources
         ),
-    ):
-        for name in names:
-            if name not in known:
-                shown = ", ".join(study.tasks[:8]) + (", …" if len(study.tasks) > 8 else "")
-                raise _FieldError((field,), f"no task '{name}'; the tasks are {shown}")
+        *((("sample_efficiency", "targets", i), name) for i, name in enumerate(curve.targets)),
+    ]
+    for place, name in named:
+        if name not in known:
+            shown = ", ".join(study.tasks[:8]) + (", …" if len(study.tasks) > 8 else "")
+            raise FieldError(place, f"no task '{name}'; the tasks are {shown}")
     if not study.sources or not study.pairs():
-        raise _FieldError(("sources",), "no pair of a source and another task as its target is left")
+        raise FieldError(("sources",), "no pair of a source and another task as its target is left")
 
 
 def _check_representations(study: Study) -> None:
     for name, brought in study.settings.representations.items():
         place = ("representations", name)
         if name in study.tasks:
-            raise _FieldError(
+            raise FieldError(
                 place,
                 "is the name of a task, whose source is trained here; name the representation otherwise "
                 f"and say `task: {name}`",
             )
         if not name.strip() or name in {"image_id", "image", "split"}:
-            raise _FieldError(place, "is no name for a source; choose another")
+            raise FieldError(place, "is no name for a source; choose another")
         if brought.task is not None and brought.task not in study.tasks:
-            raise _FieldError(
+            raise FieldError(
                 (*place, "task"), f"no task '{brought.task}'; name one of the study, or leave it out"
             )
 
@@ -311,6 +283,10 @@ def _line_of(text: str, field: Sequence[str | int]) -> int:
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     line = 1
     for part in field:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+            continue
         if not isinstance(node, yaml.MappingNode):
             break
         found = next(((key, value) for key, value in node.value if key.value == str(part)), None)

@@ -3,6 +3,8 @@
 No message is made here.
 """
 
+from collections.abc import Sequence
+
 _LONGEST = 1000  # characters
 
 
@@ -34,6 +36,21 @@ class DataError(TransferabilityError):
 
 class StudyError(TransferabilityError):
     """A study file with a mistake in it."""
+
+
+class FieldError(StudyError):
+    """A mistake in one field of a study file.
+
+    Attributes:
+        field: The keys that lead to it, and the place in a list (from 0), so that its line can be found.
+        problem: The message without the field.
+    """
+
+    def __init__(self, field: Sequence[str | int], problem: str) -> None:
+        # The line says which of a list it is; a number that is the first part is a key that is no word.
+        shown = [str(part) for i, part in enumerate(field) if i == 0 or isinstance(part, str)]
+        super().__init__(f"{'.'.join(shown) or 'study'}: {problem}")
+        self.field, self.problem = tuple(field), problem
 
 
 class StoreError(TransferabilityError):

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from resources.datasets import options as _options
-from resources.datasets.base import Dataset, LabelTable, TaskInfo
-from resources.errors import StudyError
+from resources.datasets.base import Dataset, LabelTable, TaskInfo, UnknownTaskError
+from resources.errors import FieldError
+from resources.validation import first_mistake
 
 __all__ = ["READERS", "Dataset", "LabelTable", "TaskInfo", "open_dataset", "reader_options"]
 
@@ -28,10 +29,10 @@ def reader_options(reader: str) -> type[_options.ReaderOptions]:
     """The model of a reader's options, for validating them beside other settings.
 
     Raises:
-        StudyError: If there is no such reader.
+        FieldError: If there is no such reader.
     """
     if reader not in _READERS:
-        raise StudyError(f"no reader '{reader}'; the readers are {', '.join(READERS)}")
+        raise FieldError(("reader",), f"no reader '{reader}'; the readers are {', '.join(READERS)}")
     return _READERS[reader][0]
 
 
@@ -39,30 +40,23 @@ def open_dataset(reader: str, data_root: Path, options: Mapping[str, Any]) -> Da
     """Open a data set without reading it; paths in the options are relative to ``data_root``.
 
     Raises:
-        StudyError: If there is no such reader or an option is wrong; the message names the field and allowed
-            keys.
-        DataError: If a task that the options name does not exist.
+        FieldError: If there is no such reader, an option is wrong, or a task that the options name does not exist;
+            the field is ``reader``, or begins with ``options``.
     """
     model = reader_options(reader)
     try:
         valid = model.model_validate(dict(options))
     except ValidationError as error:
-        raise StudyError(f"reader '{reader}': {_first_mistake(error, model)}") from None
+        place, problem = first_mistake(error, model)
+        raise FieldError(("options", *place), problem) from None
     keywords = {name: getattr(valid, name) for name in model.model_fields}
     for name in ("folder", "table", "image_folder"):
         if keywords.get(name) is not None:
             keywords[name] = data_root / Path(keywords[name]).expanduser()
     # Imported only when used: the code location opens studies of other readers without paying for this one.
     module = import_module(f"resources.datasets.{reader}")
-    dataset: Dataset = getattr(module, _READERS[reader][1])(**keywords)
+    try:
+        dataset: Dataset = getattr(module, _READERS[reader][1])(**keywords)
+    except UnknownTaskError as error:
+        raise FieldError(("options", "tasks", (valid.tasks or ()).index(error.task)), str(error)) from None
     return dataset
-
-
-def _first_mistake(error: ValidationError, model: type[_options.ReaderOptions]) -> str:
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "options"
-    if first["type"] == "extra_forbidden":
-        return f"unknown option '{field}'; allowed are {', '.join(model.model_fields)}"
-    if first["type"] == "missing":
-        return f"option '{field}' is required ({model.model_fields[str(first['loc'][0])].description})"
-    return f"option '{field}': {first['msg']}"

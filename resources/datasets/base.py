@@ -128,18 +128,26 @@ def check_task_names(names: Iterable[str], where: str) -> None:
         seen[folded] = name
 
 
+class UnknownTaskError(DataError):
+    """A wanted task that the data set does not have."""
+
+    def __init__(self, task: str, message: str) -> None:
+        super().__init__(message)
+        self.task = task
+
+
 def select_tasks(available: Sequence[str], wanted: Sequence[str] | None, where: str) -> tuple[str, ...]:
     """The wanted tasks in the order of ``available``; all of them where nothing in particular is wanted.
 
     Raises:
-        DataError: If a wanted task does not exist.
+        UnknownTaskError: If a wanted task does not exist.
     """
     if wanted is None:
         return tuple(available)
     unknown = [name for name in wanted if name not in available]
     if unknown:
         shown = ", ".join(available[:8]) + (", …" if len(available) > 8 else "")
-        raise DataError(f"{where}: no task '{unknown[0]}'; the tasks are {shown}")
+        raise UnknownTaskError(unknown[0], f"{where}: no task '{unknown[0]}'; the tasks are {shown}")
     return tuple(name for name in available if name in set(wanted))
 
 

@@ -5,10 +5,22 @@ Nothing is read here, and nothing heavy is imported: the code location validates
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+def no_repeats(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The names as they are.
+
+    Raises:
+        ValueError: If one stands there twice.
+    """
+    if names is not None and len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"'{twice}' is listed twice")
+    return names
 
 
 class ReaderOptions(BaseModel):
@@ -17,6 +29,11 @@ class ReaderOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     tasks: tuple[str, ...] | None = Field(None, description="Take only these tasks; all of them if left out")
+
+    @field_validator("tasks", "source_only", "categorical", "values", check_fields=False)
+    @classmethod
+    def _no_repeats(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return no_repeats(names)
 
 
 class DigitsOptions(ReaderOptions):
@@ -104,10 +121,19 @@ class TableOptions(ReaderOptions):
         description="Columns to expand into tasks '<column>=<value>'; kept only if 'tasks' names them",
     )
 
-    @model_validator(mode="after")
-    def _one_way_to_split(self) -> "TableOptions":
-        if self.stratify_by is not None and self.group_by is not None:
-            raise ValueError("stratify_by and group_by exclude each other")
-        if self.split_column is not None and (self.stratify_by or self.group_by):
+    @field_validator("stratify_by", "group_by")
+    @classmethod
+    def _one_way_to_split(cls, column: str | None, info: ValidationInfo) -> str | None:
+        if column is not None and info.data.get("split_column") is not None:
             raise ValueError("split_column leaves nothing for stratify_by or group_by to do")
-        return self
+        if column is not None and info.field_name == "group_by" and info.data.get("stratify_by") is not None:
+            raise ValueError("stratify_by and group_by exclude each other")
+        return column
+
+    @field_validator("bins")
+    @classmethod
+    def _bins_of_tasks(cls, bins: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        tasks = info.data.get("tasks")
+        if tasks is not None and (stray := [name for name in bins if name not in tasks]):
+            raise ValueError(f"names '{stray[0]}', which is not among the tasks; add it to them")
+        return bins

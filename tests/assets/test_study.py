@@ -24,6 +24,26 @@ probe: {c: 0.5}
 """
 
 
+OPTIONS = """\
+dataset:
+  reader: digits
+  options:
+    per_class: 6
+    tasks:
+      - digit
+      - is_0
+      - even
+"""
+TABLE = """\
+dataset:
+  reader: table
+  options:
+    table: t.csv
+    image_column: image
+    tasks: [a, b]
+"""
+
+
 def load(tmp_path: Path, text: str | bytes, name: str = "mine"):
     path = tmp_path / f"{name}.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -114,17 +134,74 @@ MISTAKES = {
     ),
     "no data set": ("title: x\n", "line 1: dataset: is required"),
     "no reader": ("dataset: {options: {}}\n", "line 1: dataset.reader: is required"),
-    "unknown reader": ("dataset: {reader: imagenet}\n", "imagenet"),
-    "unknown option": (GOOD.replace("per_class", "perclass"), "unknown option 'perclass'; allowed are"),
+    "unknown reader": (
+        GOOD.replace("reader: digits", "reader: imagenet"),
+        "line 3: dataset.reader: no reader 'imagenet'; the readers are digits, celeba, awa2, cub, table",
+    ),
+    "unknown option": (
+        OPTIONS.replace("per_class", "perclass"),
+        "line 4: dataset.options.perclass: unknown key; allowed here: tasks, seed, test_fraction, per_class",
+    ),
+    "option of the wrong type": (
+        OPTIONS.replace("per_class: 6", "per_class: many"),
+        "line 4: dataset.options.per_class: Input should be a valid integer",
+    ),
+    "option out of range": (
+        OPTIONS.replace("per_class: 6", "per_class: 1"),
+        "line 4: dataset.options.per_class: Input should be greater than or equal to 2",
+    ),
+    "unknown task of the data set": (
+        OPTIONS.replace("- is_0", "- is_77"),
+        "line 7: dataset.options.tasks: digits: no task 'is_77'; the tasks are digit, is_0, is_1",
+    ),
+    "a task of the data set twice": (
+        OPTIONS.replace("- is_0", "- digit"),
+        "line 5: dataset.options.tasks: 'digit' is listed twice",
+    ),
+    "options of no table": (
+        TABLE.replace("    table: t.csv\n", ""),
+        "line 3: dataset.options.table: is required (A",
+    ),
+    "two ways to split": (
+        TABLE + "    stratify_by: a\n    group_by: b\n",
+        "line 8: dataset.options.group_by: stratify_by and group_by exclude each other",
+    ),
+    "bins of no task": (
+        TABLE + "    bins: {c: 3}\n",
+        "line 7: dataset.options.bins: names 'c', which is not among the tasks; add it to them",
+    ),
+    "too few bins": (
+        TABLE + "    bins:\n      a: 1\n",
+        "line 8: dataset.options.bins.a: Input should be greater",
+    ),
+    "unknown key of an expansion": (
+        TABLE + "    one_vs_rest:\n      a: {min_cnt: 3}\n",
+        "line 8: dataset.options.one_vs_rest.a.min_cnt: unknown key; allowed here: min_count, values",
+    ),
+    "a split that is none": (
+        TABLE + "    split_column: s\n    split_values:\n      dev: validation\n",
+        "line 9: dataset.options.split_values.dev: Input should be 'train' or 'test'",
+    ),
+    "a word for a mapping": (
+        GOOD.replace("{backbone: resnet18}", "resnet18"),
+        "line 7: network: must be a mapping with keys among backbone, head",
+    ),
+    "unknown source in a long list": (
+        GOOD + "sources:\n  - even\n  - odd\n",
+        "line 13: sources: no task 'odd'; the tasks are",
+    ),
     "unknown source": (
         GOOD + "sources: [is_77]\n",
         "line 11: sources: no task 'is_77'; the tasks are digit, is_0, even",
     ),
     "unknown target": (GOOD + "targets: [even, odd]\n", "line 11: targets: no task 'odd'"),
-    "unknown source's network": (GOOD.replace("is_0: {", "is_77: {"), "line 8: networks: no task 'is_77'"),
+    "unknown source's network": (
+        GOOD.replace("is_0: {", "is_77: {"),
+        "line 9: networks.is_77: no task 'is_77'",
+    ),
     "unknown task of the curve": (
         GOOD + "sample_efficiency: {sources: [odd]}\n",
-        "line 11: sample_efficiency: no task 'odd'",
+        "line 11: sample_efficiency.sources: no task 'odd'",
     ),
     "a task twice": (GOOD + "sources: [even, even]\n", "line 11: sources: 'even' is listed twice"),
     "no pair": (GOOD + "sources: [even]\ntargets: [even]\n", "line 11: sources: no pair"),
@@ -179,6 +256,7 @@ def test_a_mistake_is_one_line_that_names_file_and_place(
     assert message.startswith("mine.yaml"), message
     assert said in message, message
     assert "\n" not in message
+    assert "Value error" not in message
     assert len(message) < 600
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from resources.datasets import open_dataset
 from resources.datasets.digits import Digits
-from resources.errors import DataError
+from resources.errors import StudyError
 
 # Written out once more, by hand, from the definition of the tasks: row = digit 0..9.
 SEGMENTS = {
@@ -83,5 +83,5 @@ def test_per_class_takes_the_first_images_of_each_digit_in_order() -> None:
 
 def test_tasks_may_be_chosen_and_unknown_ones_are_refused() -> None:
     assert Digits(tasks=["even", "digit"]).read().frame.columns[3:] == ["digit", "even"]
-    with pytest.raises(DataError, match="no task 'odd'"):
+    with pytest.raises(StudyError, match="no task 'odd'"):
         open_dataset("digits", Path(), {"tasks": ["odd"]})

@@ -12,7 +12,7 @@ import pytest
 from resources.datasets import LabelTable, open_dataset
 from resources.datasets.options import TableOptions
 from resources.datasets.table import Table, describe_table
-from resources.errors import DataError
+from resources.errors import DataError, StudyError
 
 CSV = """file,colour,legs,tame,side,note
 a/1.png,red,4,true,train,x
@@ -165,7 +165,7 @@ def test_continuous_columns_are_refused_with_advice_and_can_be_binned(tmp_path: 
     assert binned.tasks[0].value_names[-1].endswith("]")
     with pytest.raises(DataError, match="not numeric"):
         read(path, tasks=["kind"], bins={"kind": 2})
-    with pytest.raises(DataError, match="bins names 'weight', which is not among the tasks"):
+    with pytest.raises(StudyError, match="bins: names 'weight', which is not among the tasks"):
         read(path, tasks=["kind"], bins={"weight": 2})
 
 
