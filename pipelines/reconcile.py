@@ -11,7 +11,7 @@ from itertools import pairwise
 import dagster as dg
 
 from assets.chain import CHECKS, STAGES
-from assets.checks import TableReader
+from assets.checks import Finding, TableReader
 from assets.materialize import INTERRUPTED
 from assets.stage import Stage, State
 from assets.study import Study
@@ -42,12 +42,13 @@ class Request:
 
 @dataclass
 class Outcome:
-    """What was made, what failed, how long each stage took, and how much of that was its own work."""
+    """What was made, what failed, how long each stage took, how much of that was its own work, and what to mind."""
 
     made: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     computing: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def nothing_to_do(self) -> bool:
@@ -100,9 +101,9 @@ def reconcile(
             began = time.monotonic()
             _run_stage(stage, study, home, definitions, instance, todo, request.force, outcome)
             outcome.seconds[stage.name] = time.monotonic() - began
-        elif _complete(stage, study, home) and (blocked := failed_checks(stage, study, home)):
+        elif _complete(stage, study, home):
             # What failed its checks once does not pass by being left as it is.
-            raise StudyError(f"{study.name}/{stage.name}: {'; '.join(blocked)}")
+            _heed(stage, study, _findings(stage, study, home), outcome)
     for stage in STAGES:
         if stage.tables:
             stage.publish(study, home)  # heals a warehouse that was deleted or left behind by a killed run
@@ -148,13 +149,18 @@ def _run_stage(
             )
         except dg.DagsterExecutionInterruptedError as error:
             raise KeyboardInterrupt from error
-        blocked = [
-            f"check {check.check_name} failed: {check.description or ''}".strip(": ")
+        found = [
+            (
+                check.check_name,
+                Finding(
+                    check.passed,
+                    check.description or "",
+                    warning=check.severity == dg.AssetCheckSeverity.WARN,
+                ),
+            )
             for check in result.get_asset_check_evaluations()
-            if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
         ]
-        if blocked:
-            raise StudyError(f"{study.name}/{stage.name}: {'; '.join(blocked)}")
+        _heed(stage, study, found, outcome)
         if not result.success and _reason(result) == INTERRUPTED:
             raise KeyboardInterrupt
         if not result.success:
@@ -175,12 +181,32 @@ def _complete(stage: Stage, study: Study, home: Home) -> bool:
 
 def failed_checks(stage: Stage, study: Study, home: Home) -> list[str]:
     """The blocking checks that a finished stage does not pass."""
-    found = [(check, check.look(study, TableReader(study, home))) for check in CHECKS if check.stage is stage]
+    return _blocking(_findings(stage, study, home))
+
+
+def _findings(stage: Stage, study: Study, home: Home) -> list[tuple[str, Finding]]:
+    """What the checks of a finished stage find, by their names."""
+    read = TableReader(study, home)
+    return [(check.name, check.look(study, read)) for check in CHECKS if check.stage is stage]
+
+
+def _blocking(found: Iterable[tuple[str, Finding]]) -> list[str]:
     return [
-        f"check {check.name} failed: {finding.text}"
-        for check, finding in found
+        f"check {name} failed: {finding.text}".removesuffix(": ")
+        for name, finding in found
         if not finding.passed and not finding.warning
     ]
+
+
+def _heed(stage: Stage, study: Study, found: Sequence[tuple[str, Finding]], outcome: Outcome) -> None:
+    """Stop at what blocks, and note what is only to be minded.
+
+    Raises:
+        StudyError: If a check that blocks has failed.
+    """
+    if blocked := _blocking(found):
+        raise StudyError(f"{study.name}/{stage.name}: {'; '.join(blocked)}")
+    outcome.warnings += [f"{study.name}: {finding.text}" for _, finding in found if not finding.passed]
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

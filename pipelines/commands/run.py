@@ -18,7 +18,7 @@ from pipelines.interruption import interruptions
 from pipelines.reconcile import Outcome, Request, end_orphans, reconcile
 from pipelines.studies import find_studies
 from pipelines.summary import summary_lines
-from resources.errors import StudyError
+from resources.errors import StudyError, one_line
 from resources.home import Home
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def main(options: argparse.Namespace) -> int:
     console = Console()
     with open_instance(home.folder) as instance, _alone(home, study.name, console):
         outcome = bring_up_to_date(study, home, instance, request, console)
+    for warning in outcome.warnings:
+        print(f"warning: {one_line(warning)}", file=sys.stderr)
     _print_end(outcome, time.monotonic() - began)
     for line in summary_lines(study, home):
         print(line)

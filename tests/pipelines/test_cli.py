@@ -185,6 +185,36 @@ def test_a_new_study_of_a_table_can_be_run_at_once(table: Path, tmp_path: Path) 
         assert connection.execute("SELECT count(*) FROM labels").fetchone() == (90,)
 
 
+@pytest.mark.slow
+def test_what_the_data_warns_of_is_said_at_every_run(tmp_path: Path) -> None:
+    """Warnings travel with the data: they stop nothing, and are said also when everything is up to date."""
+    table = tmp_path / "labels.csv"
+    rows = [f"{i % 2},{i % 3},{int(i >= 50)},{'train' if i < 50 else 'test'}" for i in range(60)]
+    table.write_text("\n".join(["round,colour,late,split", *rows]) + "\n")
+    cli = command_line(tmp_path / "home", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert cli("new-study", "shapes", table).returncode == 0
+    for _ in range(2):
+        done = cli("run", "shapes", "--only", "statistics")
+        assert done.returncode == 0, done.stderr
+        warnings = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+        assert warnings == ["warning: shapes: constant in train: late"]
+    assert done.stdout.startswith("everything is up to date")
+
+
+@pytest.mark.slow
+def test_a_failed_stage_says_why_once(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    rows = [f"{i}.png,{i % 2},{i % 3}" for i in range(60)]
+    table.write_text("\n".join(["image,round,colour", *rows]) + "\n")
+    cli = command_line(tmp_path / "home", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert cli("new-study", "shapes", table).returncode == 0
+    done = cli("run", "shapes", "--only", "models")
+    assert done.returncode == 1
+    assert done.stderr.count("60 of 60 images are not in") == 1, done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("failed: pixels: ")]
+    assert "Traceback" not in done.stderr
+
+
 def test_a_broken_study_is_reported_and_the_others_are_listed(tmp_path: Path) -> None:
     studies = tmp_path / "home" / "studies"
     studies.mkdir(parents=True)

@@ -198,6 +198,18 @@ def test_a_failed_check_stops_the_run_and_the_next_one_too(made: Any, home: Home
             bring(study, home)
 
 
+def test_a_warning_stops_nothing_and_is_noted_each_time(table_study: Any, home: Home) -> None:
+    options = table_study.content["dataset"]["options"]
+    table_study.columns |= {"set": ["train"] * 60 + ["test"] * 20, "big": ["no"] * 60 + ["yes"] * 20}
+    table_study.write()
+    study = table_study.open(dataset={"reader": "table", "options": {**options, "split_column": "set"}})
+    for _ in range(2):
+        outcome = bring(study, home)
+        assert not outcome.failed
+        assert outcome.warnings == ["shapes: constant in train: big"]
+    assert outcome.nothing_to_do
+
+
 # --- what a killed run left ----------------------------------------------------------------------------------
 
 _KILLED = """
