@@ -25,6 +25,7 @@ from assets.settings import (
     UncertaintySettings,
 )
 from resources.datasets import Dataset, open_dataset
+from resources.datasets.base import RESERVED
 from resources.datasets.options import no_repeats
 from resources.errors import DataError, FieldError, StudyError
 from resources.validation import Place, first_mistake
@@ -270,7 +271,7 @@ def _check_representations(study: Study) -> None:
                 "is the name of a task, whose source is trained here; name the representation otherwise "
                 f"and say `task: {name}`",
             )
-        if not name.strip() or name in {"image_id", "image", "split"}:
+        if not name.strip() or name.casefold() in RESERVED:
             raise FieldError(place, "is no name for a source; choose another")
         if brought.task is not None and brought.task not in study.tasks:
             raise FieldError(

@@ -41,19 +41,17 @@ def splits(study: Study, read: TableReader) -> Finding:
 
 
 def grouped_split(study: Study, read: TableReader) -> Finding:
-    """Where a split is grouped by a column that is a task, no value of it is in both splits."""
-    group = study.settings.dataset.options.get("group_by")
-    if group is None or group not in study.tasks:
-        return Finding(passed=True, text="the split is not grouped by a task")
-    both = (
-        read("labels")
-        .drop_nulls(group)
-        .group_by(group)
-        .agg(pl.col("split").n_unique())
-        .filter(pl.col("split") > 1)
-    )
-    text = f"{len(both)} values of {group} are in both splits" if len(both) else ""
-    return Finding(not text, text, {"values_in_both": len(both)})
+    """Where a split is grouped by a column, no value of it is in both splits."""
+    column = study.settings.dataset.options.get("group_by")
+    if column is None:
+        return Finding(passed=True, text="the split is not grouped")
+    labels = read("labels")
+    if "split_group" not in labels:
+        return Finding(passed=False, text=f"the groups of {column} are not in the label table")
+    groups = labels.drop_nulls("split_group").group_by("split_group").agg(pl.col("split").n_unique())
+    both = groups.filter(pl.col("split") > 1)["split_group"].sort()
+    text = f"{len(both)} values of {column} are in both splits, such as '{both[0]}'" if len(both) else ""
+    return Finding(not text, text, {"groups": len(groups), "values_in_both": len(both)})
 
 
 def published_counts(study: Study, read: TableReader) -> Finding:

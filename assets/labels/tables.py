@@ -11,6 +11,7 @@ from resources.warehouse import Table
 LABELS = Table(
     """
 CREATE TABLE labels (  -- One row an image; after these columns follows one integer column a task (NULL = unknown)
+    -- (before the tasks: partition, where the data set has one; split_group, where the split keeps groups together)
     image_id BIGINT NOT NULL,   -- 0…n−1, the row of the image in pixels and embeddings
     image    VARCHAR,           -- Path relative to the image folder; NULL where there are no image files
     split    VARCHAR NOT NULL,  -- train or test

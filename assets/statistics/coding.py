@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resources.errors import DataError
 
-NEVER_TASKS = ("image_id", "image", "split", "partition")
+NEVER_TASKS = ("image_id", "image", "split", "partition", "split_group")
 """Columns that describe a row rather than label it; they are tasks only when they are named."""
 
 MANY_VALUES = 64

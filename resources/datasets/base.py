@@ -15,7 +15,7 @@ import polars as pl
 
 from resources.errors import DataError
 
-RESERVED = ("image_id", "image", "split", "partition")
+RESERVED = ("image_id", "image", "split", "partition", "split_group")
 SPLITS = ("train", "test")
 UNKNOWN = -1
 """The code of an unknown label in integer arrays; in frames it is null."""
@@ -55,7 +55,8 @@ class LabelTable:
     Attributes:
         frame: ``image_id`` (Int64, 0..n-1, in row order), ``image`` (String, path relative to the image
             folder, or null), ``split`` (String, ``train`` or ``test``), where the data set has one
-            ``partition`` (Int32), then one Int32 column a task with codes 0..K-1, null = unknown.
+            ``partition`` (Int32), where the split is grouped ``split_group`` (String, null = a row of its
+            own), then one Int32 column a task with codes 0..K-1, null = unknown.
         tasks: The tasks, in the order of the columns.
     """
 
@@ -159,6 +160,7 @@ def build_label_table(
     columns: Mapping[str, npt.NDArray[np.integer] | pl.Series],
     tasks: Sequence[TaskInfo],
     partition: pl.Series | None = None,
+    groups: pl.Series | None = None,
 ) -> LabelTable:
     """Put a label table together and check what holds for every data set.
 
@@ -169,6 +171,7 @@ def build_label_table(
         columns: Codes by task, (n,); −1 in an array and null in a series stand for unknown.
         tasks: The tasks, in the wanted order of the columns.
         partition: The data set's own partition, where it has one.
+        groups: The group of each row in a split that keeps groups together; null where a row is its own.
 
     Raises:
         DataError: If a name collides, an image comes twice, train is empty, a code has no name, or no task
@@ -184,6 +187,8 @@ def build_label_table(
     ]
     if partition is not None:
         parts.append(partition.cast(pl.Int32).alias("partition"))
+    if groups is not None:
+        parts.append(groups.cast(pl.String).alias("split_group"))
     parts.extend(_codes(task, columns[task.name], where) for task in tasks)
     frame = pl.DataFrame(parts)
     _check_rows(frame, where)

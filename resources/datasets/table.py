@@ -119,6 +119,7 @@ class Table(Dataset):
             split=self._read_split(loaded, images),
             columns={task.name: codes for task, codes in encoded},
             tasks=[task for task, _ in encoded],
+            groups=self._groups(loaded),
         )
 
     def describe(self) -> list[ColumnInfo]:
@@ -229,8 +230,8 @@ class Table(Dataset):
         if self._split_column is not None:
             return self._published_split(loaded, self._split_column)
         keys = images.to_list() if images is not None else [str(row) for row in range(len(loaded.frame))]
-        if self._group_by is not None:
-            groups = self._column(loaded, self._group_by).cast(pl.String).to_list()
+        if (column := self._groups(loaded)) is not None:
+            groups = column.to_list()
             # A row without a group is a group of its own; the prefixes keep it apart from a group of that
             # name.
             keys = [
@@ -241,6 +242,9 @@ class Table(Dataset):
             strata = encode(self._column(loaded, self._stratify_by)).codes.fill_null(-1).to_numpy()
             return stratified_split(keys, strata, self._test_fraction, self._seed)
         return hash_split(keys, self._test_fraction, self._seed)
+
+    def _groups(self, loaded: LoadedTable) -> pl.Series | None:
+        return None if self._group_by is None else self._column(loaded, self._group_by).cast(pl.String)
 
     def _published_split(self, loaded: LoadedTable, name: str) -> pl.Series:
         self._column(loaded, name)

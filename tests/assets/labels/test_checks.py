@@ -54,11 +54,28 @@ def test_what_is_broken_stops_the_run(check: Any, columns: dict[str, list[object
     assert (found.passed, found.text, found.warning) == (False, said, False)
 
 
-def test_a_group_in_both_splits_stops_the_run() -> None:
-    found = checks.grouped_split(study(group_by="person"), labels())
-    assert (found.passed, found.text) == (False, "1 values of person are in both splits")
-    apart = labels(split=["train", "train", "test", "test"])
-    assert checks.grouped_split(study(group_by="person"), apart).passed
+def test_a_group_in_both_splits_stops_the_run_whether_it_is_a_task_or_not() -> None:
+    grouped = study(group_by="photographer")
+    found = checks.grouped_split(grouped, labels(split_group=["x", None, "y", "y"]))
+    assert (found.passed, found.warning) == (False, False)
+    assert found.text == "1 values of photographer are in both splits, such as 'y'"
+    found = checks.grouped_split(grouped, labels(split_group=["x", "x", None, None]))
+    assert (found.passed, dict(found.values)) == (True, {"groups": 1, "values_in_both": 0})
+    assert not checks.grouped_split(grouped, labels()).passed, "without the groups nothing is shown"
+
+
+def test_the_groups_of_a_table_are_in_its_label_table(table_study: TableStudy) -> None:
+    table_study.columns["who"] = [f"p{i % 9}" if i else "" for i in range(80)]
+    table_study.write()
+    options = {**table_study.content["dataset"]["options"], "group_by": "who"}
+    grouped = table_study.open(dataset={"reader": "table", "options": options})
+    frame = read_labels(grouped).table.frame
+    assert frame["split_group"].to_list() == [None, *(f"p{i % 9}" for i in range(1, 80))]
+    found = checks.grouped_split(grouped, lambda _table: frame)
+    assert (found.passed, dict(found.values)) == (True, {"groups": 9, "values_in_both": 0})
+    first_of_p1 = (pl.col("image_id") == 1).alias("first")
+    split = pl.when(first_of_p1).then(pl.lit("test")).otherwise(pl.lit("train")).alias("split")
+    assert not checks.grouped_split(grouped, lambda _table: frame.with_columns(split)).passed
 
 
 def test_a_subset_and_a_constant_task_are_only_warned_of() -> None:
