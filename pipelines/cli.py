@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     new = commands.add_parser("new-study", help="write a commented study file from a table's columns")
     new.add_argument("name", help="the study's name, [a-z][a-z0-9_]*")
     new.add_argument("table", help="a .csv, .tsv, .parquet or .duckdb file")
+    new.add_argument("--query", metavar="SQL", help="what to read of a .duckdb file, one row an image")
     new.add_argument(
         "--expand", metavar="A,B", help="multi-class columns to expand into one-vs-rest binary tasks"
     )
