@@ -106,7 +106,8 @@ class TableOptions(ReaderOptions):
     test_fraction: Fraction = Field(0.3, description="Share of test in a seeded split")
     seed: Seed = Field(0, description="Seed of a seeded split")
     stratify_by: str | None = Field(
-        None, description="Column whose values keep their shares in a seeded split"
+        None,
+        description="Column whose values keep their shares in a seeded split, within a row; append new rows last",
     )
     group_by: str | None = Field(None, description="Column whose values stay together in a seeded split")
     source_only: tuple[str, ...] = Field((), description="Tasks that are no targets")

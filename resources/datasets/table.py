@@ -8,7 +8,7 @@ import polars as pl
 
 from resources.datasets.base import Dataset, LabelTable, TaskInfo, build_label_table, check_task_names
 from resources.datasets.options import OneVsRest
-from resources.datasets.splits import hash_split, stratified_split
+from resources.datasets.splits import growing_stratified_split, hash_split
 from resources.datasets.table_columns import (
     SPLIT_WORDS,
     ColumnInfo,
@@ -33,9 +33,8 @@ class Table(Dataset):
 
     Without ``tasks``, every column that looks like one is a task; a study should name them, so that a new
     column in the table does not change it. A seeded split goes by the hash of each row's key: its image path,
-    or where there are no images its row number. Ungrouped and grouped splits never move a row when others are
-    appended; a stratified split has exact shares and may move one row of a stratum for each row appended to
-    it.
+    or where there are no images its row number. No split moves a row when others are appended; a stratified one
+    also looks at the rows before, so rows put between others may move those after them.
     """
 
     name = "table"
@@ -240,7 +239,7 @@ class Table(Dataset):
             ]
         if self._stratify_by is not None:
             strata = encode(self._column(loaded, self._stratify_by)).codes.fill_null(-1).to_numpy()
-            return stratified_split(keys, strata, self._test_fraction, self._seed)
+            return growing_stratified_split(keys, strata, self._test_fraction, self._seed)
         return hash_split(keys, self._test_fraction, self._seed)
 
     def _groups(self, loaded: LoadedTable) -> pl.Series | None:

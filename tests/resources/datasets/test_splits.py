@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.datasets.splits import hash_split, key_hashes, stratified_split
+from resources.datasets.splits import growing_stratified_split, hash_split, key_hashes, stratified_split
 
 KEYS = [f"images/{i:05d}.png" for i in range(2000)]
 
@@ -48,3 +48,26 @@ def test_a_row_appended_to_a_stratum_moves_at_most_one_of_it_and_none_elsewhere(
         moved = np.flatnonzero((before != after[:200]).to_numpy())
         assert len(moved) <= 1
         assert set(codes[moved]) <= {stratum}
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=1, max_size=80), st.floats(0, 0.99), st.integers(0, 99), st.data()
+)
+def test_a_growing_stratified_split_keeps_shares_and_moves_no_row(
+    strata: list[int], fraction: float, seed: int, data: st.DataObject
+) -> None:
+    codes, n = np.array(strata), data.draw(st.integers(0, len(strata)))
+    split = growing_stratified_split(KEYS[: len(codes)], codes, fraction, seed)
+    assert growing_stratified_split(KEYS[:n], codes[:n], fraction, seed).equals(split[:n])
+    for stratum in np.unique(codes):
+        inside = codes == stratum
+        assert abs((split.to_numpy()[inside] == "test").sum() - inside.sum() * fraction) < 1 + 1e-6
+
+
+def test_every_row_of_a_growing_split_is_as_likely_to_be_test() -> None:
+    codes = np.zeros(12, dtype=int)
+    test = np.mean(
+        [growing_stratified_split(KEYS[:12], codes, 0.3, seed).to_numpy() == "test" for seed in range(4000)],
+        axis=0,
+    )
+    assert np.abs(test - 0.3).max() < 0.03  # four standard errors

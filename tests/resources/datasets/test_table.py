@@ -116,14 +116,17 @@ def test_appended_rows_move_no_other_row(tmp_path: Path) -> None:
     options: dict[str, Any] = {"tasks": ["kind"], "image_column": "image", "seed": 3}
     before = {how: read(path, **options, **extra).frame for how, extra in SPLITS.items()}
     rows = path.read_text().splitlines()
-    path.write_text("\n".join([rows[0], "new1.png,bee,3,0.5,7", *rows[1:], "new2.png,cat,99,0.1,8"]) + "\n")
-    for how in ("seeded", "grouped"):
+    kinds = ("bee", "cat", "dog", "new")
+    more = [f"new{i}.png,{kinds[i % 4]},{i % 120},0.5,7" for i in range(80)]
+    path.write_text("\n".join([*rows, *more]) + "\n")
+    for how, extra in SPLITS.items():
+        after = read(path, **options, **extra).frame
+        assert len(after) == 480
+        assert after["split"][:400].equals(before[how]["split"]), how
+    path.write_text("\n".join([rows[0], *more, *rows[1:]]) + "\n")
+    for how in ("seeded", "grouped"):  # wherever they stand
         after = read(path, **options, **SPLITS[how]).frame
-        joined = before[how].join(after, on="image")
-        assert len(joined) == 400
-        assert (joined["split"] == joined["split_right"]).all(), how
-    after = read(path, **options, **SPLITS["stratified"]).frame.join(before["stratified"], on="image")
-    assert (after["split"] != after["split_right"]).sum() <= 2  # one for each row appended to its stratum
+        assert after["split"][80:].equals(before[how]["split"]), how
 
 
 SPLITS: dict[str, dict[str, str]] = {
@@ -142,7 +145,7 @@ def test_grouped_splits_are_disjoint_and_stratified_ones_keep_shares(tmp_path: P
     assert grouped["split"].n_unique() == 2
     stratified = read(path, tasks=["kind"], stratify_by="kind", test_fraction=0.25).frame
     for _, part in stratified.group_by("kind"):
-        assert abs((part["split"] == "test").sum() - 0.25 * len(part)) <= 0.5
+        assert abs((part["split"] == "test").sum() - 0.25 * len(part)) < 1
 
 
 def test_continuous_columns_are_refused_with_advice_and_can_be_binned(tmp_path: Path) -> None:
