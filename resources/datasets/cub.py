@@ -168,10 +168,13 @@ class Cub(Dataset):
     def _check_names(self) -> None:
         """Where the files of names are there, they must be the known ones."""
         for path, names in self._name_files():
-            if path.exists() and tuple(numbered_names(path).values()) != names:
-                raise DataError(
-                    f"{path}: not the {len(names)} names of CUB in their order; download it again"
-                )
+            if not path.exists() or (found := tuple(numbered_names(path).values())) == names:
+                continue
+            odd = next((i for i, (a, b) in enumerate(zip(found, names, strict=False)) if a != b), None)
+            line = min(len(found), len(names)) if odd is None else odd
+            raise DataError(
+                f"{path}, line {line + 1}: not the {len(names)} names of CUB in their order; download it again"
+            )
 
 
 def average_by_confidence(

@@ -18,6 +18,7 @@ MATRIX = "awa2/predicate-matrix-binary.txt"
 NAMES = "awa2/AwA2-filenames.txt"
 CUB = "cub/CUB_200_2011/"
 ANNOTATIONS = CUB + "attributes/image_attribute_labels.txt"
+CERTAINTIES = CUB + "attributes/certainties.txt"
 ALL_FILES = [
     (CELEBA, "celeba"),
     (PARTITION, "celeba"),
@@ -171,7 +172,10 @@ def test_awa2(data: Path, edit: Edit, file: str, line: int, text: str | None, me
         (CUB + "images.txt", 3, "-3 a.jpg", r"images.txt, line 3: the image number is -3"),
         ("cub/attributes.txt", 3, "9" * 5000 + " has_wheels", r"attributes.txt, line 3: .* is not a number"),
         (CUB + "images.txt", 3, "3 ../../secret.jpg", r"images.txt, line 3: image path '../../secret.jpg'"),
-        ("cub/attributes.txt", 3, "3 has_wheels", r"attributes.txt: not the 312 names"),
+        ("cub/attributes.txt", 3, "3 has_wheels", r"attributes.txt, line 3: not the 312 names"),
+        ("cub/attributes.txt", 312, None, r"attributes.txt, line 312: not the 312 names"),
+        (CERTAINTIES, 2, "2 guesing", r"certainties.txt, line 2: not the 4 names"),
+        (CERTAINTIES, 4, "4 definitely\n5 surely", r"certainties.txt, line 5: not the 4 names"),
     ],
 )
 def test_cub(data: Path, edit: Edit, file: str, line: int, text: str | None, message: str) -> None:
