@@ -27,6 +27,7 @@ MOST_CELLS = 2**28
 """Most cells (2 GB) that the counts of one task against all others may have."""
 
 _GRAM_ROWS = 16_384
+_TURNED_ROWS = 65_536
 _PIECE_BYTES = 64 * 2**20
 
 Float32 = NDArray[np.float32]
@@ -252,8 +253,14 @@ class PairCounter:
         if len(x):
             ends = np.concatenate([[0], np.cumsum(known)])
             ones = np.ones(int(ends[-1]), np.float32)
-            one_hot = sp.csc_array((ones, keys[known], ends), shape=(n_keys, len(values)))
-            self._wide_narrow[w] += (one_hot @ np.ascontiguousarray(x.T)).astype(np.int64)
+            labelled = keys[known]
+            # In blocks, since turning all of x at once runs out of the caches and takes longer than the product.
+            for start in range(0, len(values), _TURNED_ROWS):
+                block = ends[start : start + _TURNED_ROWS + 1]
+                part, inside = slice(int(block[0]), int(block[-1])), block - block[0]
+                one_hot = sp.csc_array((ones[part], labelled[part], inside), shape=(n_keys, len(block) - 1))
+                turned = np.ascontiguousarray(x[:, start : start + _TURNED_ROWS].T)
+                self._wide_narrow[w] += (one_hot @ turned).astype(np.int64)
 
     def _add_cells(
         self, first: int, second: int, a: Int64, b: Int64, groups: NDArray[np.integer] | None

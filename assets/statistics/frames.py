@@ -135,6 +135,9 @@ def joint_counts_frame(
 ) -> pl.DataFrame:
     """(split, source, target, source_value, target_value, n): non-zero cells, in each direction asked."""
     size = len(counts.codings)
+    plain = all(
+        len(c.codes) == 0 or c.codes[-1] == c.n_values - 1 for c in counts.codings
+    )  # codes are places
     codes = np.zeros((size, max(1, *(c.n_values for c in counts.codings))), np.int32)
     for i, coding in enumerate(counts.codings):
         codes[i, : coding.n_values] = coding.codes
@@ -143,12 +146,15 @@ def joint_counts_frame(
     parts = []
     for group, split in enumerate(splits):
         pair, s_value, t_value, n = table.cells(group)
-        s, t = np.divmod(pair, size)
+        # Once a pair, then repeated: a division a cell costs more.
+        starts = np.flatnonzero(np.diff(pair, prepend=-1))
+        of_pair = np.divmod(pair[starts], size)
+        s, t = (np.repeat(task.astype(np.uint32), np.diff(starts, append=len(pair))) for task in of_pair)
         columns = {
             "source": names.gather(s),
             "target": names.gather(t),
-            "source_value": codes[s, s_value],
-            "target_value": codes[t, t_value],
+            "source_value": s_value.astype(np.int32) if plain else codes[s, s_value],
+            "target_value": t_value.astype(np.int32) if plain else codes[t, t_value],
             "n": n,
         }
         parts.append(pl.DataFrame(columns).select(pl.lit(split).alias("split"), pl.all()))

@@ -48,6 +48,7 @@ CELEBA = Size("CelebA 202,599×40", 202_599, 40)
 CELEBA_IDENTITY = Size("CelebA and identity (10,177 values)", 202_599, 40, identity=10_177)
 AWA2 = Size("AwA2 37,322×85", 37_322, 85)
 CUB = Size("CUB 11,788×312, 20 % missing", 11_788, 312, missing=0.2)
+SIZES = {size.name: size for size in (CELEBA, CELEBA_IDENTITY, AWA2, CUB)}
 
 
 def make_labels(size: Size, seed: int = SEED) -> pl.DataFrame:
@@ -206,6 +207,27 @@ print(time.perf_counter() - start, gigabytes, result.conditional_entropy["n"].ma
 """
 
 
+_IN_MEMORY = """
+import resource, sys
+from assets.statistics import label_statistics
+from tests.benchmarks.label_statistics import SIZES, make_labels
+label_statistics(make_labels(SIZES[sys.argv[1]]), split_column="split")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+"""
+
+
+def peak_memory(size: Size) -> float:
+    """Peak memory (GB) of a process that makes the labels and all frames of splits train, test and all."""
+    done = subprocess.run(
+        [sys.executable, "-c", _IN_MEMORY, size.name],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout)
+
+
 def from_parquet(rows: int, tasks: int) -> tuple[float, float]:
     """Seconds and peak memory (GB) of a process that reads a Parquet file of that size."""
     with tempfile.TemporaryDirectory() as folder:
@@ -240,8 +262,11 @@ def main() -> None:
     )
     print(f"Python {platform.python_version()}, NumPy {np.__version__}, Polars {pl.__version__}\n")
     print("| labels | way | time | relative to label_statistics, all frames |\n|---|---|---:|---:|")
-    for size in (CELEBA, CELEBA_IDENTITY, AWA2, CUB):
+    for size in SIZES.values():
         print(*compare(size, None if arguments.full else arguments.pairs), sep="\n", flush=True)
+    print("\n| labels, all frames of three splits | peak memory |\n|---|---:|")
+    for size in SIZES.values():
+        print(f"| {size.name} | {peak_memory(size):.2f} GB |", flush=True)
     print(
         "\n| one task changed | its pairs only, at least | everything again | ratio |\n|---|---:|---:|---:|"
     )

@@ -1,11 +1,13 @@
-"""The promised speed of label statistics, asserted with room, as ratios of times in one process."""
+"""The promised speed of label statistics, as ratios of times in one process."""
 
 import importlib.util
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import polars as pl
 import pytest
 
 from assets.statistics import label_statistics
@@ -25,30 +27,55 @@ def benchmark() -> ModuleType:
     return module
 
 
+def seconds_of_all_pairs(benchmark: ModuleType, labels: pl.DataFrame) -> dict[str, float]:
+    """Every loop, timed on some pairs of each kind and scaled to all of them; pairs with an identity take longer."""
+    names = labels.columns
+    attributes = [name for name in names if name != "identity"]
+    every = len(attributes) * (len(attributes) - 1)
+    kinds = [([(z, y) for z in attributes[:6] for y in attributes[-6:]], every)]
+    if len(attributes) < len(names):
+        mixed = [pair for name in attributes[:6] for pair in ((name, "identity"), ("identity", name))]
+        kinds.append((mixed, 2 * len(attributes)))
+    loops: dict[str, float] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for pairs, number in kinds:
+            for way, work in benchmark.pair_loops(labels, pairs).items():
+                loops[way] = loops.get(way, 0.0) + least_seconds(work, 3) * number / len(pairs)
+    return loops
+
+
+def least_seconds(work: Callable[[], object], repeats: int = 15) -> float:
+    """The least of several runs, for both sides alike: what other processes take from one run says nothing of it."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "times_faster"), [("CELEBA", 60), ("AWA2", 60), ("CUB", 150)])
+@pytest.mark.parametrize(
+    ("name", "times_faster"), [("CELEBA", 100), ("CELEBA_IDENTITY", 100), ("AWA2", 100), ("CUB", 300)]
+)
 def test_faster_than_the_best_loop_and_near_the_gram_product(
     benchmark: ModuleType, name: str, times_faster: float
 ) -> None:
     labels = benchmark.make_labels(getattr(benchmark, name)).drop("split")
-    names = labels.columns
-    pairs = [(z, y) for z in names[:6] for y in names[-6:]]
-    every = len(names) * (len(names) - 1)
-    loops = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for way, work in benchmark.pair_loops(labels, pairs).items():
-            start = time.perf_counter()
-            work()
-            loops[way] = (time.perf_counter() - start) * every / len(pairs)
-    ours = benchmark.seconds(lambda: label_statistics(labels))
-    assert min(loops.values()) / ours > times_faster, loops
-    assert ours / benchmark.seconds(lambda: benchmark.plain_gram(labels)) < 30
-    assert (
-        benchmark.seconds(lambda: benchmark.matrix(labels))
-        / benchmark.seconds(lambda: benchmark.plain_gram(labels))
-        < 20
-    )
+    loops = seconds_of_all_pairs(benchmark, labels)
+    ours = least_seconds(lambda: label_statistics(labels))
+    assert min(loops.values()) / ours > times_faster, (loops, ours)
+    if "identity" not in labels.columns:  # a dense one-hot of it would not fit
+        gram = least_seconds(lambda: benchmark.plain_gram(labels))
+        assert ours / gram < 10
+        assert least_seconds(lambda: benchmark.matrix(labels)) / gram < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["CELEBA", "CELEBA_IDENTITY", "AWA2", "CUB"])
+def test_a_gigabyte_is_enough(benchmark: ModuleType, name: str) -> None:
+    assert benchmark.peak_memory(getattr(benchmark, name)) < 1
 
 
 @pytest.mark.slow
