@@ -5,8 +5,8 @@ Where study files lie and how they are found is the business of `pipelines.studi
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ import yaml
 from dagster import DagsterError, ScheduleDefinition
 from pydantic import Field, ValidationError, field_validator
 
+from assets.places import line_of, place_of
 from assets.settings import (
     NetworkSettings,
     ProbeSettings,
@@ -25,7 +26,7 @@ from assets.settings import (
     UncertaintySettings,
 )
 from resources.datasets import Dataset, open_dataset
-from resources.datasets.base import RESERVED
+from resources.datasets.base import RESERVED, UnknownColumnError
 from resources.datasets.options import no_repeats
 from resources.errors import DataError, FieldError, StudyError
 from resources.validation import Place, first_mistake
@@ -96,12 +97,14 @@ class Study:
         settings: the YAML file's content.
         dataset: the reader, opened on the data folder.
         data_root: the data folder, to which the files of representations are relative.
+        file: the file it was read from, if any, for messages.
     """
 
     name: str
     settings: StudyFile
     dataset: Dataset
     data_root: Path = Path()
+    file: Path | None = field(default=None, compare=False)
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
@@ -152,7 +155,7 @@ class Study:
         return [(s, t) for s in self.sources for t in self.targets if s != t]
 
 
-def open_study(name: str, content: Mapping[str, Any], data_root: Path) -> Study:
+def open_study(name: str, content: Mapping[str, Any], data_root: Path, file: Path | None = None) -> Study:
     """A study from the content of its file.
 
     Raises:
@@ -164,7 +167,7 @@ def open_study(name: str, content: Mapping[str, Any], data_root: Path) -> Study:
         )
     settings = _validated(content)
     dataset = _opened(settings.dataset, data_root)
-    study = Study(name, settings, dataset, data_root)
+    study = Study(name, settings, dataset, data_root, file)
     _check_tasks(study)
     _check_representations(study)
     return study
@@ -180,11 +183,22 @@ def load_study(path: Path, data_root: Path) -> Study:
     if not isinstance(content, dict):
         raise StudyError(f"{path.name}: must be a mapping with at least the key `dataset`")
     try:
-        return open_study(path.stem, content, data_root)
+        return open_study(path.stem, content, data_root, path)
     except FieldError as error:
-        raise StudyError(f"{path.name}, line {_line_of(text, error.field)}: {error}") from None
+        raise StudyError(f"{path.name}, line {line_of(text, error.field)}: {error}") from None
+    except UnknownColumnError as error:
+        raise misnamed_column(path, error) from None
     except (StudyError, DataError) as error:
         raise StudyError(f"{path.name}: {error}") from None
+
+
+def misnamed_column(file: Path, error: UnknownColumnError) -> StudyError:
+    """The error with the place in the study's file where the column is named; the same where it is not."""
+    text, _ = _read_yaml(file)
+    place = place_of(text, error.column, ("dataset", "options"))
+    if place is None:
+        return StudyError(f"{file.name}: {error}")
+    return StudyError(f"{file.name}, line {line_of(text, place)}: {FieldError(place, str(error))}")
 
 
 def _read_yaml(path: Path) -> tuple[str, Any]:
@@ -277,21 +291,3 @@ def _check_representations(study: Study) -> None:
             raise FieldError(
                 (*place, "task"), f"no task '{brought.task}'; name one of the study, or leave it out"
             )
-
-
-def _line_of(text: str, field: Sequence[str | int]) -> int:
-    """The line, from 1, of the deepest part of `field` that the YAML text holds."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    line = 1
-    for part in field:
-        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-            continue
-        if not isinstance(node, yaml.MappingNode):
-            break
-        found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-        if found is None:
-            break
-        line, node = found[0].start_mark.line + 1, found[1]
-    return line

@@ -5,8 +5,9 @@ from functools import lru_cache
 from importlib.metadata import version
 
 from assets.labels.versions import label_versions
-from assets.study import Study
+from assets.study import Study, misnamed_column
 from resources.datasets import Dataset, LabelTable
+from resources.datasets.base import UnknownColumnError
 from resources.errors import DataError
 from resources.store import content_hash
 
@@ -41,9 +42,13 @@ def read_labels(study: Study) -> Reading:
     """The study's labels as they stand now; a second call in one process costs a stat a file.
 
     Raises:
+        StudyError: if the study's file names a column that the table does not have; with file and line.
         DataError: if they cannot be read, or no longer hold a task of the study.
     """
-    reading = _read(study.name, files_state(study), study.dataset)
+    try:
+        reading = _read(study.name, files_state(study), study.dataset)
+    except UnknownColumnError as error:
+        raise error if study.file is None else misnamed_column(study.file, error) from None
     if lost := [task for task in study.tasks if task not in reading.versions]:
         raise DataError(
             f"{study.name}: task '{lost[0]}' is no longer in the labels; bring it back, or reload the study without it"

@@ -129,6 +129,14 @@ def check_task_names(names: Iterable[str], where: str) -> None:
         seen[folded] = name
 
 
+class UnknownColumnError(DataError):
+    """A column that an option names and the table does not have."""
+
+    def __init__(self, column: str, message: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
 class UnknownTaskError(DataError):
     """A wanted task that the data set does not have."""
 

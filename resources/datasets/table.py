@@ -6,7 +6,14 @@ from typing import Any
 
 import polars as pl
 
-from resources.datasets.base import Dataset, LabelTable, TaskInfo, build_label_table, check_task_names
+from resources.datasets.base import (
+    Dataset,
+    LabelTable,
+    TaskInfo,
+    UnknownColumnError,
+    build_label_table,
+    check_task_names,
+)
 from resources.datasets.options import OneVsRest
 from resources.datasets.splits import growing_stratified_split, hash_split
 from resources.datasets.table_columns import (
@@ -151,7 +158,7 @@ class Table(Dataset):
             near = [column for column in loaded.frame.columns if column.casefold() == name.casefold()]
             columns = ", ".join(loaded.frame.columns[:12]) + (", …" if len(loaded.frame.columns) > 12 else "")
             hint = f"did you mean '{near[0]}'?" if near else f"the columns are {columns}"
-            raise DataError(f"{self._path}: no column '{name}'; {hint}")
+            raise UnknownColumnError(name, f"{self._path}: no column '{name}'; {hint}")
         if name not in self._clean:
             self._clean[name] = clean(loaded.frame[name], str(self._path))
         return self._clean[name]

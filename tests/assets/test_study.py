@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from assets.labels.reading import read_labels
 from assets.study import load_study, open_study
 from pipelines.studies import SHIPPED, find_studies
 from resources.errors import StudyError
@@ -259,6 +260,36 @@ def test_a_mistake_is_one_line_that_names_file_and_place(
     assert "Value error" not in message
     assert len(message) < 600
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("tasks:\n      - a\n      - hue", "line 8: dataset.options.tasks: "),
+        ("tasks: [a, b]\n    stratify_by: hue", "line 7: dataset.options.stratify_by: "),
+        ("tasks: [a, b]\n    image_column: hue", "line 7: dataset.options.image_column: "),
+        (
+            "tasks: [a, b]\n    one_vs_rest:\n      hue: {values: [x]}",
+            "line 8: dataset.options.one_vs_rest.hue: ",
+        ),
+        (
+            "tasks: [a, b]\n    one_vs_rest:\n      hue: {min_count: 2}",
+            "line 8: dataset.options.one_vs_rest.hue: ",
+        ),
+    ],
+    ids=["tasks", "stratify_by", "image_column", "one_vs_rest", "one_vs_rest, when it is opened"],
+)
+def test_a_column_that_the_table_does_not_have_is_named_where_it_stands(
+    line: str, said: str, tmp_path: Path
+) -> None:
+    """Such a mistake shows when the table is read, and is one of the study's file all the same."""
+    (tmp_path / "t.csv").write_text("a,b\n" + "0,1\n1,1\n0,0\n" * 20)
+    text = f"title: hue\ndataset:\n  reader: table\n  options:\n    table: t.csv\n    {line}\n"
+    with pytest.raises(StudyError) as found:
+        read_labels(load(tmp_path, text))
+    assert str(found.value).startswith(
+        f"mine.yaml, {said}{tmp_path / 't.csv'}: no column 'hue'; the columns are a, b"
+    )
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
