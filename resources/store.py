@@ -89,7 +89,7 @@ class Manifest:
     asset: str
     partition: str
     identity: Mapping[str, Any]
-    files: Mapping[str, Mapping[str, Any]]  # path below the study's folder -> {"sha256", "bytes", "modified"}
+    files: Mapping[str, Mapping[str, Any]]  # path from the study's folder -> {"sha256", "bytes", "modified"}
     data_version: str
     recorded: Mapping[str, Any] = field(default_factory=dict)  # times, device, versions: never compared
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
@@ -174,9 +174,12 @@ class Store:
         data_version: str | None = None,
         recorded: Mapping[str, Any] | None = None,
     ) -> Manifest:
-        """Write the manifest of an output whose files are all in place; this is what makes it count."""
+        """Write the manifest of an output whose files are all in place; this is what makes it count.
+
+        Files may also lie elsewhere in the home folder, as report pages do; they are named from the study's folder.
+        """
         files = {
-            path.relative_to(self.root / study).as_posix(): {
+            self._name(study, path): {
                 "sha256": file_hash(path),
                 "bytes": path.stat().st_size,
                 "modified": path.stat().st_mtime_ns,
@@ -190,6 +193,10 @@ class Store:
         write_bytes(self.manifest_path(study, asset, partition), manifest.to_json().encode())
         return manifest
 
+    def _name(self, study: str, path: Path) -> str:
+        """A file's path from the study's folder, so that a home folder can be moved as a whole."""
+        return Path(os.path.relpath(path, self.root / study)).as_posix()
+
     def verified(self, path: Path, study: str, asset: str, partition: str | None) -> Path:
         """The path, once its bytes have been found equal to its manifest's.
 
@@ -197,7 +204,7 @@ class Store:
             StoreError: if the file is missing or differs.
         """
         manifest = self.manifest(study, asset, partition)
-        name = path.relative_to(self.root / study).as_posix()
+        name = self._name(study, path)
         facts = manifest.files.get(name) if manifest else None
         if facts is None or not path.exists():
             raise StoreError(

@@ -1,7 +1,6 @@
 """Stages `transfer_correlation`, `hardness_correlation`, `label_report` and `report`."""
 
 import base64
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -137,8 +136,8 @@ def _write(work: Work, folder: Path, found: dict[str, pl.DataFrame]) -> None:
         work.study, work.home, work.read("labels"), found.get("source_models"), work.tracked.url
     )
     written = write_report(folder, found, facts)
-    with work.file(".json") as path:  # the pages lie with the reports; this stands for them in the store
-        path.write_text(json.dumps(written.files), encoding="utf-8")
+    for name in written.files:  # a page, figure or table that is lost or changed is made again
+        work.adopt(folder / name)
     # The date on the page is not part of its content.
     work.version = content_hash({name: str(frame.hash_rows().sum()) for name, frame in found.items()})
     work.tracked.artifact(folder, "report")
@@ -194,6 +193,7 @@ LABEL_REPORT = Stage(
     description="The page of what the labels alone say: clustered heat map of H(Y|Z), hardness, best sources.",
     make=make_label_report,
     after=(CONDITIONAL_ENTROPY, HARDNESS, LABEL_UNCERTAINTY),
+    code="2",
     kinds=frozenset({"plotly", "html"}),
     command="statistics",
 )
@@ -204,6 +204,7 @@ REPORT = Stage(
     "measurement, best sources, hardness, where the estimate is wrong.",
     make=make_report,
     after=(LABEL_REPORT, BOUND, TRANSFER_CORRELATION, HARDNESS_CORRELATION),
+    code="2",
     beside=(SAMPLE_EFFICIENCY,),
     kinds=frozenset({"plotly", "html"}),
     command="reports",
