@@ -19,6 +19,7 @@ from resources.errors import StudyError
 from resources.home import Home
 from resources.names import partition_key
 from resources.processes import lives, this_process
+from resources.store import sweep
 
 PROCESS_TAG = "transferability/process"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -93,6 +94,7 @@ def reconcile(
     A stage with a failure does not stop what does not depend on it; what does is reported as failed too.
     """
     home.store.sweep(study.name)
+    sweep(home.reports.glob(".*.tmp"))
     outcome = Outcome()
     for stage in stages_for(request.only):
         todo = _todo(stage, study, home, request, outcome)

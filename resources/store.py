@@ -9,8 +9,9 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,29 @@ def content_hash(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def temporary_beside(destination: Path) -> Path:
+    """A new name beside a file or folder that is about to be written.
+
+    The process id in it lets a later run recognise and sweep what a killed process left.
+    """
+    return destination.with_name(f".{destination.name[-100:]}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+
+
+def sweep(leftovers: Iterable[Path]) -> int:
+    """Remove those files and folders of `temporary_beside` whose process no longer lives; return how many."""
+    swept = 0
+    for path in list(leftovers):
+        pid = path.name.rsplit(".", 3)[-3]
+        if pid.isdigit() and pid_lives(int(pid)):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        swept += 1
+    return swept
+
+
 @contextlib.contextmanager
 def atomic_path(destination: Path) -> Iterator[Path]:
     """A temporary path in the destination's folder that takes its place when the block ends well.
@@ -46,8 +70,7 @@ def atomic_path(destination: Path) -> Iterator[Path]:
     Raises:
         StoreError: where the folder cannot be written or the disk is full; nothing is left behind.
     """
-    # The process id in the name lets a later run recognise and sweep what a killed process left.
-    temporary = destination.with_name(f".{destination.name[-100:]}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = temporary_beside(destination)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -242,13 +265,7 @@ class Store:
 
     def sweep(self, study: str) -> int:
         """Remove temporary files of processes that no longer live; return how many."""
-        swept = 0
-        for path in (self.root / study).rglob(".*.tmp"):
-            pid = path.name.rsplit(".", 3)[-3]
-            if not pid.isdigit() or not pid_lives(int(pid)):
-                path.unlink(missing_ok=True)
-                swept += 1
-        return swept
+        return sweep((self.root / study).rglob(".*.tmp"))
 
 
 def _same_file(path: Path, facts: Mapping[str, Any]) -> bool:

@@ -1,7 +1,6 @@
 """Writing a report: the page, its figures and its tables in one folder, which is never seen half-written."""
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,6 +16,7 @@ from assets.reports.facts import StudyFacts
 from assets.reports.figures import hardness_scatter
 from assets.reports.gallery import hardness_panel_of, study_figures
 from assets.reports.page import Picture, render_benchmark, render_report
+from resources.store import sweep, temporary_beside
 
 PREVIEW_BYTES = 100_000
 
@@ -88,20 +88,17 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         folder: the folder to replace; it need not exist.
         fill: writes everything into the empty folder it is given; if it fails, `folder` stays as it was.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    fresh, old = temporary_beside(folder), temporary_beside(folder)
+    fresh.mkdir(parents=True)
+    sweep(folder.parent.glob(f".{folder.name}.*.tmp"))
     try:
         fill(fresh)
-        fresh.chmod(0o755)
         if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            folder.rename(old / folder.name)
-            fresh.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            fresh.rename(folder)
+            folder.rename(old)
+        fresh.rename(folder)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_report(folder: Path, tables: Tables, facts: StudyFacts) -> WrittenReport:

@@ -162,7 +162,8 @@ def finished(home: Path) -> dict[str, str]:
 def left_behind(home: Path) -> Iterator[str]:
     """Temporary files, open runs and damaged databases of a home in which nothing runs."""
     for path in home.rglob("*"):
-        if path.name.endswith(TEMPORARY):
+        # Of the reports folder's own entries every hidden one, whatever its name, is half a report.
+        if path.name.endswith(TEMPORARY) or (path.parent == home / "reports" and path.name.startswith(".")):
             yield f"left: {path.relative_to(home)}"
     for path in home.rglob("*.db"):
         with contextlib.closing(sqlite3.connect(path)) as connection:
