@@ -1,6 +1,7 @@
 """Stages `transfer_correlation`, `hardness_correlation`, `label_report` and `report`."""
 
 import base64
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def _tables(study: Study, home: Home, names: Sequence[str]) -> dict[str, pl.Data
 
 def _write(work: Work, folder: Path, found: dict[str, pl.DataFrame]) -> None:
     from assets.reports.facts_of_study import study_facts  # matplotlib and plotly load only here
-    from assets.reports.publish import write_report
+    from assets.reports.publish import copy_light, write_report
 
     facts = study_facts(
         work.study, work.home, work.read("labels"), found.get("source_models"), work.tracked.url
@@ -140,7 +141,9 @@ def _write(work: Work, folder: Path, found: dict[str, pl.DataFrame]) -> None:
         work.adopt(folder / name)
     # The date on the page is not part of its content.
     work.version = content_hash({name: str(frame.hash_rows().sum()) for name, frame in found.items()})
-    work.tracked.artifact(folder, "report")
+    with tempfile.TemporaryDirectory() as light:
+        copy_light(written, Path(light))
+        work.tracked.artifact(Path(light), "report")
     work.tell(page=dg.MetadataValue.path(str(written.index)), files=len(written.files))
     if link := work.tracked.page("report/index.html"):  # browsers follow no link from a served page to a file
         work.tell(report=dg.MetadataValue.url(link))

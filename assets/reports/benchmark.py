@@ -1,7 +1,9 @@
 """The asset `benchmark_report`: one page across all studies that have run."""
 
 import os
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import dagster as dg
 
@@ -48,7 +50,7 @@ def _write(
     context: dg.AssetExecutionContext, studies: Sequence[Study], home: Home
 ) -> dg.MaterializeResult[None]:
     from assets.reports.facts_of_study import study_facts  # matplotlib and plotly load only here
-    from assets.reports.publish import write_benchmark
+    from assets.reports.publish import copy_light, write_benchmark
 
     finished = []
     for study in studies:
@@ -68,7 +70,9 @@ def _write(
         links = {facts.study: os.path.join("..", facts.study, "index.html") for facts, _ in finished}  # noqa: PTH118
         written = write_benchmark(home.reports / FOLDER, finished, links=links)
         tracked.metrics({"studies": len(finished)})
-        tracked.artifact(home.reports / FOLDER, "report")
+        with tempfile.TemporaryDirectory() as light:
+            copy_light(written, Path(light))
+            tracked.artifact(Path(light), "report")
     version = content_hash({f.study: [str(t[n].hash_rows().sum()) for n in sorted(t)] for f, t in finished})
     return dg.MaterializeResult(
         data_version=dg.DataVersion(version[:32]),

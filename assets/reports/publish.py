@@ -20,6 +20,9 @@ from resources.store import sweep, temporary_beside
 
 PREVIEW_BYTES = 100_000
 
+TRACKED_TABLE_BYTES = 1_000_000
+"""Tables of this size and more stay beside the page: every run that is tracked keeps a copy of its own."""
+
 LISTED = (
     "tasks", "label_values", "label_counts", "conditional_entropy", "hardness", "label_uncertainty",
     "source_models", "transfer", "bound", "transfer_correlation", "overall_correlation",
@@ -169,3 +172,23 @@ def write_benchmark(
 
     replace_folder(folder, fill)
     return WrittenReport(folder / "index.html", previews, sorted(path.name for path in folder.iterdir()))
+
+
+def copy_light(written: WrittenReport, into: Path) -> None:
+    """Copy what is worth keeping of every run: the page, its tables below 1 MB, and small previews of the figures.
+
+    Args:
+        written: the report.
+        into: an existing folder, which gets `index.html`, the tables where they lie beside the page, and `previews/`
+            (PNG).
+    """
+    folder = written.index.parent
+    tables = [name for name in written.files if name.endswith(".csv")]
+    light = [name for name in tables if (folder / name).stat().st_size < TRACKED_TABLE_BYTES]
+    for name in (written.index.name, *light):
+        (into / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(folder / name, into / name)
+    if written.previews:
+        (into / "previews").mkdir()
+    for name, png in written.previews.items():
+        (into / "previews" / f"{name}.png").write_bytes(png)

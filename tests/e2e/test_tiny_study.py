@@ -329,6 +329,19 @@ def test_a_source_model_comes_back_from_its_mlflow_run(home: Home) -> None:
         load_from_run(runs["source_model/even"], tracking=tracking)
 
 
+def test_mlflow_keeps_the_page_and_what_is_small_beside_it(home: Home) -> None:
+    (previews,) = {
+        path.parent for path in home.path.glob("mlartifacts/tiny/*/artifacts/report/previews/figure-2.png")
+    }
+    kept = {
+        path.relative_to(previews.parent).as_posix() for path in previews.parent.rglob("*") if path.is_file()
+    }
+    assert {"index.html", "tables/transfer_correlation.csv", "previews/figure-2.png"} <= kept
+    assert not [name for name in kept if name.startswith("figures/")], (
+        "the large figures stay beside the page"
+    )
+
+
 def test_no_absolute_path_in_manifests_and_page(home: Home) -> None:
     for path in [*home.path.glob("store/**/*.json"), home.path / "reports" / "tiny" / "index.html"]:
         assert str(home.path) not in path.read_text(), path

@@ -8,12 +8,20 @@ import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
 
+from assets.reports import publish
 from assets.reports.clustering import cluster_tasks, map_tasks, task_distances
 from assets.reports.derive import with_report_tables
 from assets.reports.facts import StudyFacts
 from assets.reports.figures import hardness_scatter
 from assets.reports.gallery import hardness_panel_of
-from assets.reports.publish import preview, replace_folder, write_benchmark, write_figure, write_report
+from assets.reports.publish import (
+    copy_light,
+    preview,
+    replace_folder,
+    write_benchmark,
+    write_figure,
+    write_report,
+)
 
 FACTS = StudyFacts(study="digits", title="Digits")
 
@@ -49,6 +57,20 @@ def test_page_figures_and_tables_lie_together(written, small):
     html = written.index.read_text("utf-8")
     for file in written.files:
         assert file == "index.html" or f'href="{file}"' in html
+
+
+def test_a_tracked_run_keeps_the_page_small_tables_and_previews(written, tmp_path, monkeypatch):
+    sizes = {name: (written.index.parent / name).stat().st_size for name in written.files}
+    tables = sorted((size, name) for name, size in sizes.items() if name.endswith(".csv"))
+    monkeypatch.setattr(publish, "TRACKED_TABLE_BYTES", tables[-1][0])
+    copy_light(written, tmp_path)
+    kept = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert kept == {
+        "index.html",
+        *(name for _, name in tables[:-1]),
+        *(f"previews/{name}.png" for name in written.previews),
+    }
+    assert (tmp_path / "index.html").read_bytes() == written.index.read_bytes()
 
 
 def test_figures_leave_no_trace_in_pyplot_and_are_the_same_twice(small, tmp_path):
