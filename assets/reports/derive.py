@@ -1,5 +1,8 @@
 """The report's own tables, computed from the stages' tables where not handed in. Nothing is drawn."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import polars as pl
 
 from assets.reports.correlations import RESAMPLES, hardness_correlation, transfer_correlation
@@ -7,6 +10,7 @@ from assets.reports.overall import overall_correlation
 from assets.reports.rankings import best_sources, residuals, target_ranking
 
 Tables = dict[str, pl.DataFrame]
+Row = Mapping[str, Any]
 
 _EMPTY: dict[str, dict[str, type[pl.DataType]]] = {
     "transfer": {"source": pl.String, "target": pl.String, "test_error": pl.Float64},
@@ -64,3 +68,8 @@ def main_group(tables: Tables) -> int:
     counted = groups.join(targets, left_on="target_values", right_on="n_values", how="left")
     ordered = counted.sort("n_pairs", "len", "target_values", descending=[True, True, False], nulls_last=True)
     return int(ordered["target_values"][0])
+
+
+def rows_of_split(frame: pl.DataFrame, split: str) -> Iterator[Row]:
+    """The rows of a table that belong to a split, as mappings."""
+    return frame.filter(pl.col("split") == split).iter_rows(named=True)

@@ -23,12 +23,12 @@ from assets.reports.certainty import (
 )
 from assets.reports.charts import chart_data, hardness_panel
 from assets.reports.clustering import map_tasks, task_distances
+from assets.reports.correlation_tables import correlation_table, overall_table, ranking_table
 from assets.reports.derive import Tables, main_group, main_split, with_report_tables
 from assets.reports.facts import StudyFacts
 from assets.reports.formatting import PageTable, count, percent
 from assets.reports.page_tables import (
     benchmark_table,
-    correlation_table,
     first_table,
     hardness_table,
     published_page_table,
@@ -223,6 +223,8 @@ def render_report(
         modelled=modelled,
         sources_table=sources_table(tables),
         correlation_table=correlation_table(tables),
+        overall_table=overall_table(tables),
+        ranking_table=ranking_table(tables),
         hardness_table=hardness_table(tables),
         residual_table=residual_table(tables),
         bound_sentences=bound_sentences(tables),

@@ -1,11 +1,10 @@
 """The tables of the page as cells: which columns a reader sees, in which words and units."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import polars as pl
 
-from assets.reports.derive import Tables, main_split
+from assets.reports.derive import Row, Tables, main_split, rows_of_split
 from assets.reports.formatting import (
     MISSING,
     Cell,
@@ -14,7 +13,6 @@ from assets.reports.formatting import (
     interval,
     note,
     number,
-    p_value,
     percent,
     signed,
     text,
@@ -23,7 +21,6 @@ from assets.reports.formatting import (
 from assets.reports.summary import points
 from assets.reports.table_one import published_table
 
-Row = Mapping[str, Any]
 NOT_MEASURED = "not measured"
 SHOWN_SOURCES = 3
 
@@ -51,7 +48,7 @@ def sources_table(tables: Tables) -> PageTable:
     """For every target: the sources that the labels recommend, what they gave, and what the best gave."""
     split = main_split(tables)
     ranked = tables["best_sources"].filter(pl.col("split") == split)
-    rankings = {row["target"]: row for row in _rows(tables["target_ranking"], split)}
+    rankings = {row["target"]: row for row in rows_of_split(tables["target_ranking"], split)}
     rows = []
     for target, part in (
         (str(name), part) for (name,), part in ranked.group_by("target", maintain_order=True)
@@ -134,45 +131,6 @@ def _labelled_cell(row: Row) -> Cell:
     """The labelled rows of a task; where some images could not be read, of how many."""
     n, labels = row["n"], row.get("n_labels")
     return Cell(f"{n:,}", n, detail="" if labels in {None, n} else f"of {labels:,} labelled")
-
-
-def correlation_table(tables: Tables) -> PageTable:
-    """Every source's correlation with all that qualifies it."""
-    rows = []
-    for row in _rows(tables["transfer_correlation"], main_split(tables)):
-        reason = row["undefined_because"]
-        first = [text(row["source"]), Cell(f"{row['target_values']}", row["target_values"]),
-                 Cell(f"{row['n_targets']}", row["n_targets"])]  # fmt: skip
-        if reason is not None:
-            rows.append([*first, note(f"not defined: {reason}", span=9)])
-            continue
-        rows.append([
-            *first,
-            Cell(number(row["pearson_r"], 3), row["pearson_r"]),
-            Cell(interval(row["ci_low"], row["ci_high"]), row["ci_low"]),
-            Cell(interval(row["bootstrap_low"], row["bootstrap_high"]), row["bootstrap_low"]),
-            Cell(p_value(row["pearson_p"]), row["pearson_p"]),
-            Cell(p_value(row["q_value"]), row["q_value"]),
-            Cell(number(row["spearman_r"]), row["spearman_r"]),
-            Cell(number(row["kendall_tau"]), row["kendall_tau"]),
-            Cell(signed(row["difference"]), row["difference"]),
-            Cell(p_value(row["williams_p"]), row["williams_p"]),
-        ])  # fmt: skip
-    columns = [
-        Column("Source"),
-        Column("Target values", numeric=True, help="targets with this number of values form the group"),
-        Column("Targets", numeric=True),
-        Column("Pearson r", numeric=True, help="of H(Y|Z) with test error, over targets"),
-        Column("95 % (Fisher)", numeric=True),
-        Column("95 % (tasks)", numeric=True, help="bootstrap over tasks, duplicates left out"),
-        Column("p", numeric=True),
-        Column("q", numeric=True, help="Benjamini–Hochberg over sources"),
-        Column("Spearman", numeric=True),
-        Column("Kendall τ", numeric=True),
-        Column("Lead over H(Y)", numeric=True, help="r of H(Y|Z) less r of the target's own entropy"),
-        Column("p of lead", numeric=True, help="Williams' test of two dependent correlations"),
-    ]
-    return PageTable("correlations", "Correlation for every source", columns, rows)
 
 
 def residual_table(tables: Tables, *, top: int = 40) -> PageTable:
@@ -263,9 +221,10 @@ def benchmark_table(studies: Sequence[tuple[str, Tables]]) -> PageTable:
     rows = []
     for title, tables in studies:
         hardness = {
-            row["task_values"]: row for row in _rows(tables["hardness_correlation"], main_split(tables))
+            row["task_values"]: row
+            for row in rows_of_split(tables["hardness_correlation"], main_split(tables))
         }
-        for row in _rows(tables["overall_correlation"], main_split(tables)):
+        for row in rows_of_split(tables["overall_correlation"], main_split(tables)):
             hard = hardness.get(row["target_values"], {}).get("pearson_r")
             first = [text(title), Cell(f"{row['target_values']}", row["target_values"])]
             last = value_cell(hard, number(hard), NOT_MEASURED)
@@ -305,7 +264,3 @@ def benchmark_table(studies: Sequence[tuple[str, Tables]]) -> PageTable:
     return PageTable(
         "overall", "Transfer and hardness, study by study", columns, rows, 50, "There are no studies."
     )
-
-
-def _rows(frame: pl.DataFrame, split: str) -> Iterator[Row]:
-    return frame.filter(pl.col("split") == split).iter_rows(named=True)

@@ -14,10 +14,10 @@ import pytest
 from assets.reports.charts import chart_data, packed
 from assets.reports.derive import main_group, with_report_tables
 from assets.reports.facts import StudyFacts
-from assets.reports.formatting import number, percent, signed
+from assets.reports.formatting import interval, number, p_value, percent, signed
 from assets.reports.page import breakable, embedded_json, render_benchmark, render_report, safe_links
 from assets.reports.published import CELEBA_ATTRIBUTES
-from assets.reports.summary import summarise
+from assets.reports.summary import points, summarise
 
 FACTS = StudyFacts(
     study="digits", title="Handwritten digits", n_images=1797, n_train=1257, n_test=540,
@@ -85,8 +85,50 @@ def test_every_correlation_on_the_page_is_the_tables(page, digits_report):
         shown = rows[row["source"]]
         assert shown[3] == number(row["pearson_r"], 3)
         assert shown[8] == number(row["spearman_r"])
-        assert shown[10] == signed(row["difference"])
+        assert shown[10] == number(row["weighted_tau"])
+        assert shown[11] == signed(row["difference"])
+        for place, name in ((13, "partial"), (14, "information")):
+            assert shown[place].startswith(f"{number(row[f'{name}_r'])}p"), "with its p-value below it"
     assert "not defined: the source determines every target" in rows["digit"][3]
+
+
+def test_all_of_the_overall_table_is_on_the_page(page, digits_report):
+    row = digits_report["overall_correlation"].filter(split="train").row(0, named=True)
+    shown = {cells[0]: cells[2:4] for cells in page.tables["table-overall"][1:]}
+    for label, name in {
+        "Median r": "median_r", "Median r of H(Y) alone": "median_entropy_r", "r over all pairs": "pooled_r",
+        "r of H(Y) over all pairs": "pooled_entropy_r", "r within targets": "within_target_r",
+    }.items():  # fmt: skip
+        assert shown[label] == [number(row[name]), interval(row[f"{name}_low"], row[f"{name}_high"])]
+    for label, name in {
+        "Smallest r": "min_r", "Largest r": "max_r", "Median Spearman": "median_spearman_r",
+        "Median Kendall τ": "median_kendall_tau", "Median weighted τ": "median_weighted_tau",
+        "Median r given H(Y)": "median_partial_r", "Median r of information": "median_information_r",
+    }.items():  # fmt: skip
+        assert shown[label][0] == number(row[name])
+    assert shown["Better than H(Y)"][0] == str(row["n_better_than_entropy"])
+    assert shown["Worse than H(Y)"][0] == str(row["n_worse_than_entropy"])
+    assert shown["Duplicate pairs"][0] == str(row["n_equivalent"])
+
+
+def test_every_targets_ranking_is_on_the_page(page, digits_report):
+    rows = {row[0]: row for row in page.tables["table-ranking"][1:]}
+    table = digits_report["target_ranking"].filter(split="train")
+    assert set(rows) == set(table["target"])
+    for row in table.iter_rows(named=True):
+        shown = rows[row["target"]]
+        assert shown[2] == str(row["n_sources"])
+        assert shown[3:7] == [number(row["spearman_r"]), p_value(row["spearman_p"]),
+                              number(row["kendall_tau"]), number(row["weighted_tau"])]  # fmt: skip
+        assert shown[7] == f"{row['chosen_source']}error {percent(row['chosen_error'])}"
+        assert shown[9:] == [points(row["regret"]), points(row["random_regret"])]
+
+
+def test_every_heading_with_a_help_is_explained_where_no_mouse_hovers(page):
+    helped = [tag["title"] for name, tag in page.tags if name == "th" and tag.get("title")]
+    text = "".join(page.words)
+    assert len(helped) > 20
+    assert [words for words in helped if words not in text] == []
 
 
 def test_headline_numbers_are_the_tables(page, digits_report):
