@@ -20,8 +20,11 @@ BAND_POINTS = 13
 
 
 def packed(values: Array) -> str:
-    """A matrix as base64 of its little-endian float32 values, row by row; NaN stands for "no such number"."""
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode("ascii")
+    """A matrix as base64 of its little-endian float64 values, row by row; NaN stands for "no such number".
+
+    In full precision, because the page's downloads are made from it.
+    """
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f8").tobytes()).decode("ascii")
 
 
 def pair_matrix(pairs: pl.DataFrame, names: list[str], value: str) -> Array:

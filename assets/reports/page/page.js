@@ -91,7 +91,7 @@
   const percent = (value) => `${(100 * value).toFixed(1)} %`;
   const unpack = (text) => {
     const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-    return new Float32Array(bytes.buffer);
+    return new Float64Array(bytes.buffer);
   };
   const shortened = (name, width) => (name.length > width ? `${name.slice(0, width - 1)}…` : name);
   const options = (select, entries) => {

@@ -179,6 +179,21 @@ def test_csv_download_holds_all_rows_and_full_numbers(page, tables):
     assert names == set(tables["transfer"]["target"])
 
 
+def test_the_points_download_as_the_tables_have_them(page, tables):
+    page.select_option("#source", label="even")
+    page.click("#points summary")
+    with page.expect_download() as download:
+        page.click('[data-table="points"] [data-csv]')
+    frame = pl.read_csv(download.value.path()).with_columns(pl.col("Target").str.strip_prefix("'"))
+    expected = tables["conditional_entropy"].filter(split="train", source="even")
+    expected = expected.join(tables["transfer"], on=["source", "target"])
+    assert len(frame) == 27
+    both = frame.join(expected, left_on="Target", right_on="target")
+    assert len(both) == 27
+    assert both["H(Y|Z), nats"].to_list() == both["conditional_entropy"].to_list(), "to the bit"
+    assert both["Test error"].to_list() == both["test_error"].to_list(), "to the bit"
+
+
 def test_a_script_as_name_is_shown_as_text(page):
     page.click('[data-table="sources"] [data-more]')
     assert EVIL in page.inner_text("#table-sources")
