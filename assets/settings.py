@@ -54,6 +54,13 @@ class NetworkSettings(Settings):
         None, description="A .safetensors or weights-only .pth file to start from; None trains from scratch"
     )
 
+    def to_record(self) -> "NetworkSettings":
+        """The same with the weights file's name alone, for what is kept: a folder is one machine's matter.
+
+        Files of one name are told apart by their content, which is hashed into what is made from them.
+        """
+        return self.model_copy(update={"weights": self.weights and PurePath(self.weights).name})
+
 
 class RepresentationSettings(Settings):
     """A source that is not trained here: a frozen network or features that the user brings."""
@@ -67,6 +74,10 @@ class RepresentationSettings(Settings):
         None,
         description="The task whose labels it was trained on: H(Y|Z) then applies; None: it is only probed",
     )
+
+    def to_record(self) -> "RepresentationSettings":
+        """The same with the file's name alone, as `NetworkSettings.to_record`."""
+        return self.model_copy(update={"file": PurePath(self.file).name})
 
     @field_validator("file")
     @classmethod

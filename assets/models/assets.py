@@ -175,10 +175,13 @@ def _write_untrainable(work: Work, reason: str, known: Mask, is_train: Mask, is_
 
 
 def _training_settings(study: Study, task: str | None) -> Mapping[str, Any]:
-    """What a network follows from; for the stage as a whole, the code version, of every source."""
+    """What a network follows from; for the stage as a whole, the code version, of every source.
+
+    A user's file stands here by its name, and by its content in `outside_versions`.
+    """
     if task in study.settings.representations:
-        return {"representation": study.settings.representations[task].model_dump(mode="json")}
-    network = study.network(task or "").model_dump(mode="json")
+        return {"representation": study.settings.representations[task].to_record().model_dump(mode="json")}
+    network = study.network(task or "").to_record().model_dump(mode="json")
     return {"recipe": study.settings.recipe.model_dump(mode="json"), "network": network}
 
 

@@ -57,6 +57,7 @@ def record_file(work: Work) -> str | None:
     state = file_state(path)  # taken before reading: a change in between shows as another state
     version = content_version(path)
     work.record(file={"state": state, "version": version})
+    work.tracked.params({"file_sha256": version})
     return version
 
 

@@ -35,7 +35,7 @@ def save_source_model(model: "TrainedModel | SourceNetwork", path: Path) -> None
     tensors = {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
     metadata = {
         "format": FORMAT,
-        "network": network.settings.model_dump_json(),
+        "network": network.settings.to_record().model_dump_json(),
         "image_size": str(network.image_size),
         "n_classes": str(network.n_classes),
     }
@@ -72,8 +72,8 @@ def load_source_model(
     _take_over(
         model, {name: torch.from_numpy(np.array(array)) for name, array in stored.tensors.items()}, path
     )
-    if network is not None and settings != network:
-        differing = [key for key, value in network if getattr(settings, key) != value]
+    if network is not None and settings != network.to_record():
+        differing = [key for key, value in network.to_record() if getattr(settings, key) != value]
         raise StoreError(
             f"{path}: made with another {' and '.join(differing)} than the study asks for; train it again"
         )

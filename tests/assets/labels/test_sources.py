@@ -1,5 +1,6 @@
 """Sources that are brought along carry the labels of the task they name, or none, and follow from just those."""
 
+import json
 from pathlib import Path
 
 import dagster as dg
@@ -52,6 +53,32 @@ def test_the_assets_of_a_study_that_trains_nothing(tiny_content, brought, images
     keys = stage_asset(SOURCE_MODEL, opened).partitions_def
     assert isinstance(keys, dg.StaticPartitionsDefinition)
     assert keys.get_partition_keys() == list(brought)
+
+
+def test_a_users_file_stands_in_the_identity_by_name_and_content_not_by_its_folder(
+    tiny_content, tmp_path: Path
+) -> None:
+    home = Home(path=str(tmp_path / "home"), mlflow_uri="http://127.0.0.1:9")
+
+    def settings_and_content(folder: Path, content: bytes) -> tuple[str, object, str]:
+        folder.mkdir(exist_ok=True)
+        for name in ("w.pth", "net.onnx"):
+            (folder / name).write_bytes(content)
+        opened = study(
+            tiny_content,
+            networks={"even": {"weights": str(folder / "w.pth")}},
+            representations={"net": {"file": str(folder / "net.onnx")}},
+        )
+        assert SOURCE_MODEL.outside is not None
+        shown = json.dumps([dict(SOURCE_MODEL.settings(opened, source)) for source in ("even", "net")])
+        return shown, SOURCE_MODEL.outside(opened, home)["even"], SOURCE_MODEL.code_version(opened)
+
+    shown, content, code_version = settings_and_content(tmp_path / "here", b"one")
+    assert "w.pth" in shown
+    assert "net.onnx" in shown
+    assert str(tmp_path) not in shown
+    assert settings_and_content(tmp_path / "there", b"one") == (shown, content, code_version)
+    assert settings_and_content(tmp_path / "there", b"two")[1] != content
 
 
 def test_the_files_content_is_part_of_the_identity_and_a_missing_file_is_only_its_sources_matter(

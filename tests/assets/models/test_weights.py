@@ -93,6 +93,14 @@ def test_training_starts_from_a_users_weights_of_each_kind(network, tmp_path):
         )
 
 
+def test_the_file_names_no_folder_of_the_weights_it_started_from(tmp_path):
+    started = SMALL.model_copy(update={"weights": str(tmp_path / "w.pth")})
+    save_source_model(build_network(started, 2, seed=0), tmp_path / "net.safetensors")
+    assert str(tmp_path).encode() not in (tmp_path / "net.safetensors").read_bytes()
+    elsewhere = SMALL.model_copy(update={"weights": "/elsewhere/w.pth"})
+    assert load_source_model(tmp_path / "net.safetensors", network=elsewhere).settings.weights == "w.pth"
+
+
 class Surprise:
     """What an attacker would pickle."""
 
