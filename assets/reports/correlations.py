@@ -17,6 +17,7 @@ from assets.reports.pairs import equivalence_classes, joined_pairs
 from assets.reports.resampling import PairMatrices, draw_tasks, interval, source_correlations
 
 RESAMPLES = 2000
+BOOTSTRAP_SEED = 0
 
 _ASSOCIATION = {
     "pearson_r": pl.Float64, "pearson_p": pl.Float64, "ci_low": pl.Float64, "ci_high": pl.Float64,
@@ -193,7 +194,7 @@ def transfer_correlation(
     tasks: pl.DataFrame,
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
+    seed: int = BOOTSTRAP_SEED,
 ) -> pl.DataFrame:
     """For every source, the correlation of H(Y|Z) with the transfer error over the targets (Fig. 2 and 3).
 

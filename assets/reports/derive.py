@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from assets.reports.correlations import RESAMPLES, hardness_correlation, transfer_correlation
+from assets.reports.correlations import BOOTSTRAP_SEED, RESAMPLES, hardness_correlation, transfer_correlation
 from assets.reports.overall import overall_correlation
 from assets.reports.rankings import best_sources, residuals, target_ranking
 
@@ -18,7 +18,7 @@ _EMPTY: dict[str, dict[str, type[pl.DataType]]] = {
 }
 
 
-def with_report_tables(tables: Tables, *, resamples: int = RESAMPLES, seed: int = 0) -> Tables:
+def with_report_tables(tables: Tables, *, resamples: int = RESAMPLES, seed: int = BOOTSTRAP_SEED) -> Tables:
     """All tables that the page reads: those given, and the report's own where they are not among them.
 
     Args:

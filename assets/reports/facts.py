@@ -18,6 +18,7 @@ class StudyFacts:
         n_readable: images that could be read, split → number, where some could not; empty otherwise.
         split_rule: how the split came about, in words.
         seeds: purpose → seed.
+        resamples: what is drawn again and again → how often.
         recipe: setting → value of the source models' recipe and the probes.
         versions: library → version.
         date: when the report was made, ISO 8601.
@@ -36,6 +37,7 @@ class StudyFacts:
     n_readable: Mapping[str, int] = field(default_factory=dict)
     split_rule: str = ""
     seeds: Mapping[str, int] = field(default_factory=dict)
+    resamples: Mapping[str, int] = field(default_factory=dict)
     recipe: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     date: str = ""

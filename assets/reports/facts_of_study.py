@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 import polars as pl
 
 from assets.labels.assets import LABELS, pixels_of
 from assets.models.assets import EMBEDDING, SOURCE_MODEL
 from assets.probes.assets import BOUND, TRANSFER
+from assets.reports.correlations import BOOTSTRAP_SEED, RESAMPLES
 from assets.reports.facts import StudyFacts
 from assets.stage import Stage
 from assets.study import Study
+from resources.datasets import reader_options
 from resources.home import Home
 
 _TIMED: Sequence[Stage] = (LABELS, SOURCE_MODEL, EMBEDDING, TRANSFER, BOUND)
@@ -52,6 +55,7 @@ def study_facts(
         n_readable=readable,
         split_rule=_split_rule(study),
         seeds=_seeds(study, trained=trained),
+        resamples=_resamples(study, trained=trained),
         recipe=recipe,
         versions={name: version(name) for name in _LIBRARIES},
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -70,30 +74,47 @@ def _readable(study: Study, home: Home, split: pl.Series) -> dict[str, int]:
 
 
 def _split_rule(study: Study) -> str:
-    options = study.settings.dataset.options
-    rules = {
-        "digits": "stratified by digit",
-        "awa2": "stratified by class",
+    """How the split came about, with the share of test; its seed stands among the seeds."""
+    options = _options(study)
+    published = {
         "celeba": "official partition: 0 and 1 are train, 2 is test",
-        "cub": "official split",
+        "cub": "official split of train_test_split.txt",
     }
-    if rule := rules.get(study.settings.dataset.reader):
+    if rule := published.get(study.settings.dataset.reader):
         return rule
     if options.get("split_column"):
-        return f"column {options['split_column']}"
-    by = options.get("stratify_by") or options.get("group_by")
-    return "by a hash of the image" + (
-        f", {'stratified' if options.get('stratify_by') else 'grouped'} by {by}" if by else ""
-    )
+        return f"as column “{options['split_column']}” of the table says"
+    stratum = {"digits": "digit", "awa2": "class"}.get(study.settings.dataset.reader)
+    share, by = f"{100 * options['test_fraction']:g} %", stratum or options.get("stratify_by")
+    key = "path" if study.dataset.image_root() is not None else "number"
+    hashed = f"chosen by a seeded hash of each image's {key}"
+    if by:
+        return f"{share} of the images of each {by} are test, {hashed}"
+    if group := options.get("group_by"):
+        return f"{share} are test, chosen by a seeded hash of {group}, so that each stays on one side"
+    return f"{share} are test, {hashed}"
+
+
+def _options(study: Study) -> dict[str, Any]:
+    """The reader's options as they apply, those that the study leaves out included."""
+    dataset = study.settings.dataset
+    return reader_options(dataset.reader).model_validate(dict(dataset.options)).model_dump()
 
 
 def _seeds(study: Study, *, trained: bool) -> dict[str, int]:
-    seeds = {"resampling": study.settings.uncertainty.seed}
-    if "seed" in study.settings.dataset.options:
-        seeds["split"] = int(study.settings.dataset.options["seed"])
+    options = _options(study)
+    seeds = {}
+    if "seed" in options and not options.get("split_column"):
+        seeds["split"] = int(options["seed"])
+    seeds["shuffled labels"] = study.settings.uncertainty.seed
     if trained:
-        seeds["training"] = study.settings.recipe.seed
+        seeds |= {"training": study.settings.recipe.seed, "bootstrap over tasks": BOOTSTRAP_SEED}
     return seeds
+
+
+def _resamples(study: Study, *, trained: bool) -> dict[str, int]:
+    resamples = {"shuffles of the source's labels": study.settings.uncertainty.permutations}
+    return resamples | ({"bootstrap resamples of tasks": RESAMPLES} if trained else {})
 
 
 def _seconds(study: Study, home: Home) -> dict[str, float]:

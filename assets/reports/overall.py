@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from assets.reports.association import Array
-from assets.reports.correlations import RESAMPLES, pair_matrices
+from assets.reports.correlations import BOOTSTRAP_SEED, RESAMPLES, pair_matrices
 from assets.reports.pairs import equivalence_classes, joined_pairs
 from assets.reports.resampling import (
     Draws,
@@ -112,7 +112,7 @@ def overall_correlation(
     tasks: pl.DataFrame,
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
+    seed: int = BOOTSTRAP_SEED,
 ) -> pl.DataFrame:
     """All sources of a study together, one row per group of targets with the same number of values.
 

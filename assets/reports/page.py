@@ -133,6 +133,7 @@ def fact_rows(facts: StudyFacts) -> list[tuple[str, str]]:
     """What is known of how the numbers came about, as label and text; what is not known is left out."""
     listed = {
         "Seeds": ", ".join(f"{name} {seed}" for name, seed in facts.seeds.items()),
+        "Resampling": ", ".join(f"{n:,} {what}" for what, n in facts.resamples.items()),
         "Recipe": ", ".join(
             f"{name} {value}" for name, value in facts.recipe.items() if value not in (None, [], ())
         ),
@@ -147,6 +148,7 @@ def fact_rows(facts: StudyFacts) -> list[tuple[str, str]]:
         ("Unreadable images", unreadable_words(facts) if facts.n_readable else ""),
         ("Split", facts.split_rule),
         ("Seeds", listed["Seeds"]),
+        ("Resampling", listed["Resampling"]),
         ("Recipe", listed["Recipe"]),
         ("Device", facts.device),
         ("Seconds per stage", listed["Seconds per stage"]),
