@@ -249,13 +249,17 @@ def render_report(
 
 
 def render_benchmark(
-    studies: Sequence[tuple[StudyFacts, Tables]], *, links: Mapping[str, str] | None = None
+    studies: Sequence[tuple[StudyFacts, Tables]],
+    *,
+    links: Mapping[str, str] | None = None,
+    files: Sequence[str] = (),
 ) -> str:
     """The page across studies: how well labels predict transfer and hardness on every data set, side by side.
 
     Args:
         studies: facts and tables of each study, in the order of the page.
         links: study → address of its own page.
+        files: relative addresses of the files that lie beside the page.
 
     Returns:
         HTML that needs no other file and no network.
@@ -278,4 +282,5 @@ def render_benchmark(
             }
             for facts, tables in complete
         ],
+        files=files_by_stem(files),
     )

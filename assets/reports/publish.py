@@ -168,7 +168,9 @@ def write_benchmark(
             ]
             if parts:
                 write_csv(pl.concat(parts), fresh / f"{name}.csv")
-        (fresh / "index.html").write_text(render_benchmark(complete, links=links), encoding="utf-8")
+        beside = sorted(path.name for path in fresh.iterdir())
+        html = render_benchmark(complete, links=links, files=beside)
+        (fresh / "index.html").write_text(html, encoding="utf-8")
 
     replace_folder(folder, fill)
     return WrittenReport(folder / "index.html", previews, sorted(path.name for path in folder.iterdir()))

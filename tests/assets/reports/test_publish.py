@@ -110,6 +110,9 @@ def test_across_studies(small, tmp_path):
     found = write_benchmark(tmp_path / "all", [(FACTS, small), (StudyFacts("b", "B"), small)])
     assert found.files == ["figure-6.pdf", "figure-6.png", "figure-6.svg", "hardness_correlation.csv", "index.html",
                            "overall_correlation.csv"]  # fmt: skip
+    html = found.index.read_text("utf-8")
+    for file in found.files:
+        assert file == "index.html" or f'href="{file}"' in html
     table = pl.read_csv(found.index.parent / "overall_correlation.csv")
     assert table["study"].unique(maintain_order=True).to_list() == ["digits", "b"]
 
