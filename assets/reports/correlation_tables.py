@@ -35,8 +35,10 @@ def correlation_table(tables: Tables) -> PageTable:
     rows = []
     for row in rows_of_split(tables["transfer_correlation"], main_split(tables)):
         reason = row["undefined_because"]
+        left_out = row["n_constant"] or 0
         first = [text(row["source"]), Cell(f"{row['target_values']}", row["target_values"]),
-                 Cell(f"{row['n_targets']}", row["n_targets"])]  # fmt: skip
+                 Cell(f"{row['n_targets']}", row["n_targets"],
+                      detail=f"{left_out} constant left out" if left_out else "")]  # fmt: skip
         if reason is not None:
             rows.append([*first, note(f"not defined: {reason}", span=12)])
             continue

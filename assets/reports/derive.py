@@ -11,6 +11,8 @@ from assets.reports.rankings import best_sources, residuals, target_ranking
 
 Tables = dict[str, pl.DataFrame]
 Row = Mapping[str, Any]
+CERTAIN = 1e-12
+"""Nats below which an entropy is zero but for rounding."""
 
 _EMPTY: dict[str, dict[str, type[pl.DataType]]] = {
     "transfer": {"source": pl.String, "target": pl.String, "test_error": pl.Float64},
@@ -73,3 +75,9 @@ def main_group(tables: Tables) -> int:
 def rows_of_split(frame: pl.DataFrame, split: str) -> Iterator[Row]:
     """The rows of a table that belong to a split, as mappings."""
     return frame.filter(pl.col("split") == split).iter_rows(named=True)
+
+
+def constant_tasks(tables: Tables) -> set[str]:
+    """The tasks with a single value in the main split: nothing is to be learned of them, nor from them."""
+    hardness = tables["hardness"].filter(pl.col("split") == main_split(tables))
+    return set(hardness.filter(pl.col("hardness").abs() < CERTAIN)["task"])

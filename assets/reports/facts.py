@@ -24,6 +24,7 @@ class StudyFacts:
         date: when the report was made, ISO 8601.
         device: what the models were trained on.
         seconds: stage → seconds it took.
+        warnings: what the checks of the data found worth a warning, one line each.
         notes: what else a reader should know of the data set, one sentence each.
         links: label → address of further pages, such as the MLflow run; http, https or relative.
     """
@@ -43,5 +44,6 @@ class StudyFacts:
     date: str = ""
     device: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
     links: Mapping[str, str] = field(default_factory=dict)

@@ -7,7 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from assets.labels.assets import LABELS, pixels_of
+from assets.checks import TableReader
+from assets.labels.assets import LABEL_TABLE, LABELS, pixels_of
+from assets.labels.checks import CHECKS
 from assets.models.assets import EMBEDDING, SOURCE_MODEL
 from assets.probes.assets import BOUND, TRANSFER
 from assets.reports.correlations import BOOTSTRAP_SEED, RESAMPLES
@@ -61,8 +63,22 @@ def study_facts(
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         device=", ".join(devices),
         seconds=_seconds(study, home),
+        warnings=_warnings(study, home),
         links={"MLflow run": link} if link else {},
     )
+
+
+def _warnings(study: Study, home: Home) -> list[str]:
+    """What the checks of the label table found worth a warning, as Dagster shows it; what fails stops a run."""
+    if home.store.manifest(study.name, LABEL_TABLE.name, None) is None:
+        return []
+    read = TableReader(study, home)
+    found = [(check, check.look(study, read)) for check in CHECKS]
+    return [
+        f"{finding.text[0].upper()}{finding.text[1:]}. Expected: {check.description[0].lower()}{check.description[1:]}."
+        for check, finding in found
+        if not finding.passed and finding.warning
+    ]
 
 
 def _readable(study: Study, home: Home, split: pl.Series) -> dict[str, int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from assets.reports.derive import Row, Tables, main_split, rows_of_split
+from assets.reports.derive import Row, Tables, constant_tasks, main_split, rows_of_split
 from assets.reports.formatting import (
     MISSING,
     Cell,
@@ -22,6 +22,7 @@ from assets.reports.summary import points
 from assets.reports.table_one import published_table
 
 NOT_MEASURED = "not measured"
+CONSTANT = "constant: one value in all labelled images of the split, so there is nothing to predict"
 SHOWN_SOURCES = 3
 
 
@@ -71,6 +72,10 @@ def sources_table(tables: Tables) -> PageTable:
             value_cell(dedicated, percent(dedicated), NOT_MEASURED),
             _source_cell(apart[0]) if apart else Cell("none", ""),
         ])  # fmt: skip
+    rows += [
+        [text(target), note(reason, span=7)]
+        for target, reason in _without_sources(tables, set(ranked["target"]))
+    ]
     columns = [
         Column("Target"),
         Column(
@@ -98,9 +103,21 @@ def sources_table(tables: Tables) -> PageTable:
     )
 
 
+def _without_sources(tables: Tables, ranked: set[str]) -> list[tuple[str, str]]:
+    """The targets for which no source could be ranked, each with the reason."""
+    constant = constant_tasks(tables)
+    targets = tables["tasks"].filter("is_target")["task"].to_list()
+    return [
+        (target, CONSTANT if target in constant else "no source has a defined estimate for it")
+        for target in targets
+        if target not in ranked
+    ]
+
+
 def hardness_table(tables: Tables) -> PageTable:
     """The tasks from the hardest to the easiest, with the dedicated network's error."""
     split = main_split(tables)
+    constant = constant_tasks(tables)
     models = {row["task"]: row for row in tables["source_models"].iter_rows(named=True)}
     order = (
         tables["hardness"].filter(pl.col("split") == split).sort("hardness", descending=True, nulls_last=True)
@@ -111,7 +128,7 @@ def hardness_table(tables: Tables) -> PageTable:
         error = model.get("test_error")
         reason = model.get("undefined_because") or NOT_MEASURED
         rows.append([
-            text(row["task"]),
+            Cell(row["task"], row["task"], detail="constant" if row["task"] in constant else ""),
             Cell(f"{row['n_values']:,}", row["n_values"]),
             _labelled_cell(row),
             value_cell(row["hardness"], number(row["hardness"], 3), "not defined"),

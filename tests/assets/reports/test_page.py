@@ -206,6 +206,25 @@ def renamed(tables, old, new):
     return {name: rename(frame) for name, frame in tables.items()}
 
 
+def test_constant_targets_are_marked_and_counted(digits):
+    transfer = digits["transfer"].with_columns(constant_target=pl.col("target") == "is_3")
+    hardness = digits["hardness"].with_columns(
+        hardness=pl.when(task="is_3", split="train").then(0.0).otherwise("hardness")
+    )
+    tables = with_report_tables({**digits, "transfer": transfer, "hardness": hardness}, resamples=20)
+    page = Reader(render_report(tables, replace(FACTS, warnings=["Constant in train: <is_3>."])))
+    sources = {row[0]: row[1:] for row in page.tables["table-sources"][1:]}
+    assert sources["is_3"][0].startswith("constant: one value in all labelled images")
+    assert len(sources["is_3"]) == 1
+    assert len(sources["is_4"]) == 7
+    tasks = [row[0] for row in page.tables["table-hardness"][1:]]
+    assert [name for name in tasks if "constant" in name] == ["is_3constant"]
+    targets = {row[0]: row[2] for row in page.tables["table-correlations"][1:]}
+    assert targets["even"] == "261 constant left out"
+    assert targets["is_3"] == "27", "it is the source there"
+    assert "Constant in train: <is_3>." in "".join(page.words)
+
+
 def test_task_names_are_escaped_everywhere(digits):
     html = render_report(with_report_tables(renamed(digits, "is_3", EVIL), resamples=20), FACTS)
     assert EVIL not in html
