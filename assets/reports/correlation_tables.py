@@ -22,12 +22,11 @@ from assets.reports.summary import points
 
 
 def _with_p(r: float | None, p: float | None) -> Cell:
-    """A correlation with its p-value below it."""
-    if r is None:
-        return note("not defined")
+    """A correlation with its p-value."""
+    if r is None or p is None:
+        return value_cell(r, number(r))
     shown = p_value(p)
-    detail = "" if p is None else f"p {shown}" if shown.startswith("<") else f"p = {shown}"
-    return Cell(number(r), r, detail=detail)
+    return Cell(f"{number(r)}, p {shown if shown.startswith('<') else f'= {shown}'}", r)
 
 
 def correlation_table(tables: Tables) -> PageTable:
@@ -151,14 +150,13 @@ def _overall_rows(row: Row) -> Iterator[list[Cell]]:
     for line in _OVERALL:
         value = row[line.name]
         shown = signed(value) if line.name == "median_difference" else number(value)
+        low, high = (row.get(f"{line.name}_{end}") for end in ("low", "high"))
+        known = line.interval and value is not None
         yield [
-            text(line.label),
-            values,
+            Cell(line.label, line.label, detail=line.meaning),
             value_cell(value, shown),
-            Cell(interval(row[f"{line.name}_low"], row[f"{line.name}_high"]), row[f"{line.name}_low"])
-            if line.interval and value is not None
-            else text(""),
-            text(line.meaning),
+            Cell(interval(low, high), low) if known else text(""),
+            values,
         ]
     counted = (
         ("Significant sources", "n_significant", f"of {row['n_defined']}: r > 0 and q < 0.05"),
@@ -169,7 +167,8 @@ def _overall_rows(row: Row) -> Iterator[list[Cell]]:
     )
     for label, name, meaning in counted:
         value = row[name]
-        yield [text(label), values, value_cell(value, f"{value or 0:,}"), text(""), text(meaning)]
+        first = Cell(label, label, detail=meaning)
+        yield [first, value_cell(value, f"{value or 0:,}"), text(""), values]
 
 
 def overall_table(tables: Tables) -> PageTable:
@@ -179,15 +178,14 @@ def overall_table(tables: Tables) -> PageTable:
         if row["median_r"] is None:
             reason = row["undefined_because"] or "no source has a correlation"
             values = Cell(f"{row['target_values']}", row["target_values"])
-            rows.append([text("Median r"), values, note(f"not defined: {reason}", span=3)])
+            rows.append([text("Median r"), note(f"not defined: {reason}", span=2), values])
             continue
         rows.extend(_overall_rows(row))
     columns = [
         Column("Statistic"),
-        Column("Target values", numeric=True, help="targets with this number of values form the group"),
         Column("Value", numeric=True),
         Column("95 % interval", numeric=True, help="bootstrap over tasks, duplicates drawn together"),
-        Column("Meaning"),
+        Column("Target values", numeric=True, help="targets with this number of values form the group"),
     ]
     return PageTable("overall", "All sources together", columns, rows, limit=18)
 

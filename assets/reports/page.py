@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import PurePosixPath
 from typing import Any
 
+import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
@@ -24,7 +25,7 @@ from assets.reports.certainty import (
 from assets.reports.charts import chart_data, hardness_panel
 from assets.reports.clustering import map_tasks, task_distances
 from assets.reports.correlation_tables import correlation_table, overall_table, ranking_table
-from assets.reports.derive import Tables, main_group, main_split, with_report_tables
+from assets.reports.derive import CERTAIN, Tables, main_group, main_split, with_report_tables
 from assets.reports.facts import StudyFacts
 from assets.reports.formatting import PageTable, count, percent
 from assets.reports.page_tables import (
@@ -167,6 +168,13 @@ def safe_links(links: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(label, address) for label, address in links.items() if address in allowed]
 
 
+def _says_nothing(rows: pl.DataFrame) -> bool:
+    """Whether a Table 1 has no order to show: a source that determines every target, and nothing measured."""
+    targets = rows.drop_nulls("target")
+    measured = targets["dedicated_accuracy"].is_not_null() | targets["transferred_accuracy"].is_not_null()
+    return not measured.any() and bool((targets["conditional_entropy"].abs() < CERTAIN).all())
+
+
 def first_page_tables(tables: Tables) -> list[PageTable]:
     """Table 1 of every source that is wider than all targets; CelebA's beside the published one."""
     splits = tables["conditional_entropy"]["split"].unique().to_list()
@@ -177,7 +185,7 @@ def first_page_tables(tables: Tables) -> list[PageTable]:
             tables["conditional_entropy"], tables["transfer"], tables["source_models"], tables["tasks"],
             source=source, split=split,
         )  # fmt: skip
-        if len(rows) < 2:
+        if len(rows) < 2 or _says_nothing(rows):
             continue
         if set(CELEBA_ATTRIBUTES) <= set(rows["target"]):
             shown.append(published_page_table(rows))

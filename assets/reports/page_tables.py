@@ -24,6 +24,7 @@ from assets.reports.table_one import published_table
 NOT_MEASURED = "not measured"
 CONSTANT = "constant: one value in all labelled images of the split, so there is nothing to predict"
 SHOWN_SOURCES = 3
+ACCURACIES = ["dedicated_accuracy", "transferred_accuracy", "difference"]
 
 
 def _source_cell(row: Row | None) -> Cell:
@@ -46,9 +47,11 @@ def _error_cell(source: str, error: float) -> Cell:
 
 
 def sources_table(tables: Tables) -> PageTable:
-    """For every target: the sources that the labels recommend, what they gave, and what the best gave."""
+    """For every target: the sources that the labels recommend and, once measured, what they and the best gave."""
     split = main_split(tables)
     ranked = tables["best_sources"].filter(pl.col("split") == split)
+    measured = bool(ranked["test_error"].is_not_null().any())
+    modelled = bool(ranked["dedicated_error"].is_not_null().any())
     rankings = {row["target"]: row for row in rows_of_split(tables["target_ranking"], split)}
     rows = []
     for target, part in (
@@ -67,16 +70,39 @@ def sources_table(tables: Tables) -> PageTable:
         rows.append([
             Cell(target, target, detail=f"same as {', '.join(same)}" if same else ""),
             *(_source_cell(fair[i] if i < len(fair) else None) for i in range(SHOWN_SOURCES)),
-            note(NOT_MEASURED) if best is None else _error_cell(best, ranking["best_error"]),
-            value_cell(ranking.get("regret"), points(ranking.get("regret") or 0.0), NOT_MEASURED),
-            value_cell(dedicated, percent(dedicated), NOT_MEASURED),
+            *([
+                note(NOT_MEASURED) if best is None else _error_cell(best, ranking["best_error"]),
+                value_cell(ranking.get("regret"), points(ranking.get("regret") or 0.0), NOT_MEASURED),
+            ] if measured else []),
+            *([value_cell(dedicated, percent(dedicated), NOT_MEASURED)] if modelled else []),
             _source_cell(apart[0]) if apart else Cell("none", ""),
         ])  # fmt: skip
+    columns = _source_columns(measured=measured, modelled=modelled)
     rows += [
-        [text(target), note(reason, span=7)]
+        [text(target), note(reason, span=len(columns) - 1)]
         for target, reason in _without_sources(tables, set(ranked["target"]))
     ]
-    columns = [
+    return PageTable(
+        "sources", "Best sources for each target", columns, rows, limit=12, empty="There are no targets."
+    )
+
+
+def _source_columns(*, measured: bool, modelled: bool) -> list[Column]:
+    """The headings of the table of sources; without measurements, the estimate's alone."""
+    of_measurement = [
+        Column("Best as measured", help="the source with the least test error, of the same sources"),
+        Column(
+            "Cost of following",
+            numeric=True,
+            help="test error of the recommended source less that of the best",
+        ),
+    ]
+    of_models = [
+        Column(
+            "Dedicated error", numeric=True, help="test error of the network trained for the target itself"
+        )
+    ]
+    return [
         Column("Target"),
         Column(
             "Recommended source",
@@ -84,23 +110,13 @@ def sources_table(tables: Tables) -> PageTable:
         ),
         Column("Second"),
         Column("Third"),
-        Column("Best as measured", help="the source with the least test error, of the same sources"),
-        Column(
-            "Cost of following",
-            numeric=True,
-            help="test error of the recommended source less that of the best",
-        ),
-        Column(
-            "Dedicated error", numeric=True, help="test error of the network trained for the target itself"
-        ),
+        *(of_measurement if measured else []),
+        *(of_models if modelled else []),
         Column(
             "Best wide source",
             help="sources with more values than the target say much by their width: set apart",
         ),
     ]
-    return PageTable(
-        "sources", "Best sources for each target", columns, rows, limit=12, empty="There are no targets."
-    )
 
 
 def _without_sources(tables: Tables, ranked: set[str]) -> list[tuple[str, str]]:
@@ -115,7 +131,7 @@ def _without_sources(tables: Tables, ranked: set[str]) -> list[tuple[str, str]]:
 
 
 def hardness_table(tables: Tables) -> PageTable:
-    """The tasks from the hardest to the easiest, with the dedicated network's error."""
+    """The tasks from the hardest to the easiest, with the dedicated network's error once any was trained."""
     split = main_split(tables)
     constant = constant_tasks(tables)
     models = {row["task"]: row for row in tables["source_models"].iter_rows(named=True)}
@@ -132,14 +148,18 @@ def hardness_table(tables: Tables) -> PageTable:
             Cell(f"{row['n_values']:,}", row["n_values"]),
             _labelled_cell(row),
             value_cell(row["hardness"], number(row["hardness"], 3), "not defined"),
-            value_cell(error, percent(error), reason),
+            *([value_cell(error, percent(error), reason)] if models else []),
         ])  # fmt: skip
     columns = [
         Column("Task"),
         Column("Values", numeric=True),
         Column("Labelled images", numeric=True),
         Column("Hardness H(Z), nats", numeric=True, help="entropy of the task's own labels"),
-        Column("Test error", numeric=True, help="of the network trained for this task"),
+        *(
+            [Column("Test error", numeric=True, help="of the network trained for this task")]
+            if models
+            else []
+        ),
     ]
     return PageTable("hardness", "Tasks from hard to easy", columns, rows)
 
@@ -188,27 +208,30 @@ def first_table(rows: pl.DataFrame, source: str, *, number_of: int = 1, ends: bo
         number_of: which of the page's wide sources it is, from 1.
         ends: only the five most and the five least transferable targets, and the average.
     """
+    measured = rows.select(pl.any_horizontal(pl.col(ACCURACIES).is_not_null().any())).item()
+    accuracies = ACCURACIES if measured else []
+    if not measured:
+        rows = rows.drop_nulls("target")  # the averages are those of accuracies
     if ends:
-        targets = len(rows) - 1
+        targets = len(rows) - 1 if measured else len(rows)
         rows = pl.concat([rows.head(5), rows.slice(targets - 5)])
     cells = [
         [
             text(row["target"] or "average of all"),
             value_cell(row["conditional_entropy"], number(row["conditional_entropy"], 3), ""),
             *(
-                value_cell(row[name], number(row[name], 3), NOT_MEASURED)
-                for name in ("dedicated_accuracy", "transferred_accuracy")
+                value_cell(
+                    row[name], (signed if name == "difference" else number)(row[name], 3), NOT_MEASURED
+                )
+                for name in accuracies
             ),
-            value_cell(row["difference"], signed(row["difference"], 3), NOT_MEASURED),
         ]
         for row in rows.iter_rows(named=True)
     ]
     columns = [
         Column("Target"),
         Column("CE over all images, nats", numeric=True),
-        Column("Dedicated accuracy", numeric=True),
-        Column("Transferred accuracy", numeric=True),
-        Column("Difference", numeric=True),
+        *(Column(name.replace("_", " ").capitalize(), numeric=True) for name in accuracies),
     ]
     key = "table-1" if number_of == 1 else f"table-1-{number_of}"
     if ends:

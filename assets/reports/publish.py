@@ -129,7 +129,7 @@ def write_report(folder: Path, tables: Tables, facts: StudyFacts) -> WrittenRepo
                     Picture(previews[named.name], named.caption, named.caption, section=named.section)
                 )
         for name in LISTED:
-            if name in tables and tables[name].width:
+            if name in tables and len(tables[name]):
                 write_csv(tables[name], fresh / "tables" / f"{name}.csv")
         beside = sorted(path.relative_to(fresh).as_posix() for path in fresh.rglob("*.*") if path.is_file())
         html = render_report(tables, facts, pictures=pictures, files=beside)

@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from assets.reports.derive import Tables, main_group, main_split
-from assets.reports.formatting import count, interval, number, p_value, signed
+from assets.reports.derive import CERTAIN, Tables, main_group, main_split
+from assets.reports.formatting import count, interval, number, p_value, percent, signed
+from assets.reports.table_one import wide_sources
 
 Row = Mapping[str, Any]
 
@@ -188,6 +189,44 @@ def _label_sentences(tables: Tables) -> list[str]:
     ]
 
 
+def _best_pair_sentences(tables: Tables) -> list[str]:
+    """Which pairs the labels recommend most and least, and the sources that are too wide to be ranked."""
+    split = main_split(tables)
+    ranked = (
+        tables["best_sources"]
+        .filter(pl.col("split") == split)
+        .join(
+            tables["tasks"].filter(pl.col("n_values") == main_group(tables)).select(target="task"),
+            on="target",
+        )
+    )
+    fair = ~pl.col("wide") & ~pl.col("near_unique") & ~pl.col("equivalent")
+    best = (
+        ranked.filter(fair, pl.col("rank") == 1)
+        .drop_nulls("corrected_normalised")
+        .sort("corrected_normalised", "target")
+    )
+    sentences = []
+    if len(best) > 1:
+        most, least = best.row(0, named=True), best.row(-1, named=True)
+        sentences.append(
+            f"Of sources no wider than their target, {most['source']} tells most about {most['target']}, of whose "
+            f"entropy it leaves {percent(most['corrected_normalised'], 0)}; {least['target']} is served worst: even "
+            f"its best source, {least['source']}, leaves {percent(least['corrected_normalised'], 0)}."
+        )
+    widths = dict(tables["tasks"].select("task", "n_values").iter_rows())
+    for source in wide_sources(tables["tasks"]):
+        pairs = ranked.filter(pl.col("source") == source)
+        known = pairs.filter(pl.col("conditional_entropy").abs() < CERTAIN)
+        if len(known):
+            part = "all" if len(known) == len(pairs) else f"{len(known)} of"
+            sentences.append(
+                f"{source}, with {widths[source]:,} values, determines {part} {count(len(pairs), 'target')} "
+                "(H(Y|Z) = 0); the labels cannot say which of those it serves better."
+            )
+    return sentences
+
+
 def summarise(tables: Tables) -> Summary:
     """The headline of a study from the complete tables of `with_report_tables`.
 
@@ -203,7 +242,8 @@ def summarise(tables: Tables) -> Summary:
     measured = tables["transfer"]["test_error"].drop_nulls()
     row = first_row(tables["overall_correlation"], split=split, target_values=main_group(tables))
     if row is None or measured.is_empty():
-        sentences = [*labels, *filter(None, [_hardness_sentence(hardness)])]
+        pairs = _best_pair_sentences(tables)
+        sentences = [*pairs, *labels, *filter(None, [_hardness_sentence(hardness)])]
         return Summary("Estimated from labels alone; no transfer has been measured yet.", [], sentences)
     ranking = tables["target_ranking"].filter(pl.col("split") == split)
     median = (

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -88,13 +89,17 @@ def test_every_correlation_on_the_page_is_the_tables(page, digits_report):
         assert shown[10] == number(row["weighted_tau"])
         assert shown[11] == signed(row["difference"])
         for place, name in ((13, "partial"), (14, "information")):
-            assert shown[place].startswith(f"{number(row[f'{name}_r'])}p"), "with its p-value below it"
+            p = p_value(row[f"{name}_p"])
+            expected = f"{number(row[f'{name}_r'])}, p {p if p.startswith('<') else f'= {p}'}"
+            assert shown[place] == expected
     assert "not defined: the source determines every target" in rows["digit"][3]
 
 
-def test_all_of_the_overall_table_is_on_the_page(page, digits_report):
+def test_all_of_the_overall_table_is_on_the_page(html, page, digits_report):
     row = digits_report["overall_correlation"].filter(split="train").row(0, named=True)
-    shown = {cells[0]: cells[2:4] for cells in page.tables["table-overall"][1:]}
+    table = re.search(r'id="table-overall">.*?</table>', html, re.DOTALL)[0]
+    labels = [unescape(label) for label in re.findall(r'<th scope="row" data-v="([^"]*)"', table)]
+    shown = dict(zip(labels, (cells[1:3] for cells in page.tables["table-overall"][1:]), strict=True))
     for label, name in {
         "Median r": "median_r", "Median r of H(Y) alone": "median_entropy_r", "r over all pairs": "pooled_r",
         "r of H(Y) over all pairs": "pooled_entropy_r", "r within targets": "within_target_r",
@@ -250,6 +255,43 @@ def test_label_statistics_alone_make_a_page_that_says_what_is_missing(digits, na
     assert "at_least_five is the hardest of 28 tasks" in text
     assert not re.search(r"\b(NaN|None|null)\b", text)
     assert not chart_data(with_report_tables({name: digits[name] for name in names}))["measured"]
+
+
+def test_a_page_of_labels_has_no_columns_of_what_was_not_measured_and_answers_from_labels(digits):
+    tables = {name: digits[name] for name in ("tasks", "conditional_entropy", "hardness")}
+    page = Reader(render_report(with_report_tables(tables), FACTS))
+    assert "not measured" not in "".join(page.words)
+    heads = [cell.strip() for cell in page.tables["table-sources"][0]]
+    assert heads == ["Target", "Recommended source", "Second", "Third", "Best wide source"]
+    assert [cell.strip() for cell in page.tables["table-hardness"][0]][-1] == "Hardness H(Z), nats"
+    sentences = summarise(with_report_tables(tables)).sentences
+    ranked = with_report_tables(tables)["best_sources"].filter(
+        pl.col("split") == "train", pl.col("rank") == 1
+    )
+    best = ranked.filter(~pl.col("wide") & ~pl.col("equivalent")).sort("corrected_normalised", "target")
+    most = best.row(0, named=True)
+    left = percent(most["corrected_normalised"], 0)
+    assert (
+        f"{most['source']} tells most about {most['target']}, of whose entropy it leaves {left}"
+        in sentences[0]
+    )
+    assert sentences[1].startswith("digit, with 10 values, determines all 28 targets (H(Y|Z) = 0)")
+    assert "table-table-1" not in page.tables, "a Table 1 of zeros alone says nothing"
+
+
+def test_a_table_1_of_labels_alone_has_only_its_estimates(digits):
+    entropy = digits["conditional_entropy"].with_columns(
+        conditional_entropy=pl.when(pl.col("source") == "digit", pl.col("target") == "even")
+        .then(0.25)
+        .otherwise("conditional_entropy")
+    )
+    tables = {"tasks": digits["tasks"], "conditional_entropy": entropy, "hardness": digits["hardness"]}
+    page = Reader(render_report(with_report_tables(tables), FACTS))
+    table = page.tables["table-table-1"]
+    assert [cell.strip() for cell in table[0]] == ["Target", "CE over all images, nats"]
+    assert len(table) == 1 + 28, "no row of averages of accuracies"
+    assert table[-1] == ["even", "0.250"]
+    assert [row[0] for row in page.tables["table-table-1-ends"][1:]][-1] == "even"
 
 
 def test_the_baseline_is_said_as_strongly_as_its_interval_allows(digits_report):

@@ -73,6 +73,14 @@ def test_a_tracked_run_keeps_the_page_small_tables_and_previews(written, tmp_pat
     assert (tmp_path / "index.html").read_bytes() == written.index.read_bytes()
 
 
+def test_no_table_of_what_has_not_been_measured_lies_beside_a_page_of_labels(digits, tmp_path):
+    tables = {name: digits[name] for name in ("tasks", "conditional_entropy", "hardness")}
+    files = write_report(tmp_path / "labels", tables, FACTS).files
+    assert "tables/best_sources.csv" in files
+    empty = {"transfer", "source_models", "residuals", "hardness_correlation"}
+    assert not {f"tables/{name}.csv" for name in empty} & set(files)
+
+
 def test_figures_leave_no_trace_in_pyplot_and_are_the_same_twice(small, tmp_path):
     panel = hardness_panel_of(small, title="Digits")
     for name in ("first", "second"):
