@@ -11,7 +11,8 @@ from resources.datasets.base import UNKNOWN, LabelTable
 def label_versions(table: LabelTable) -> dict[str, str]:
     """The SHA-256 of every task's column together with image keys, split and the values' names.
 
-    A changed label moves its own task's version only; a changed split, image set or row order moves them all.
+    A changed label moves its own task's version only; a changed split, image set or row order moves them all, and so
+    does the data set's own partition, where it has one: it says which train rows validate.
     The hashes are over plain little-endian bytes, so they do not depend on the version of Polars or NumPy.
 
     Args:
@@ -32,10 +33,12 @@ def label_versions(table: LabelTable) -> dict[str, str]:
 
 
 def _hash_rows(frame: pl.DataFrame) -> bytes:
-    """The digest of what concerns every task: number of rows, image keys in order, split."""
+    """The digest of what concerns every task: number of rows, image keys in order, split, partition."""
     digest = hashlib.sha256(len(frame).to_bytes(8, "little"))
     digest.update(_texts(frame["image"].to_list()))
     digest.update((frame["split"] == "test").to_numpy().astype(np.uint8).tobytes())
+    if "partition" in frame.columns:
+        digest.update(np.ascontiguousarray(frame["partition"].fill_null(UNKNOWN).to_numpy(), "<i4").tobytes())
     return digest.digest()
 
 

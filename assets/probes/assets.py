@@ -119,22 +119,23 @@ def _probe(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
 
 
 def _pair_versions(work: Work, targets: tuple[str, ...]) -> dict[str, str]:
-    """What each pair's probe follows from: embedding, both tasks' labels, settings, code."""
-    store, study = work.home.store, work.study
-    embedding = store.manifest(study.name, "embedding", work.task)
-    task = study.source_task(work.task)
-    source = store.manifest(study.name, "labels", task) if task is not None else None
-    labels = {target: store.manifest(study.name, "labels", target) for target in targets}
+    """What each pair's row follows from: embedding, rows with their labels, settings, code.
+
+    The rows are hashed as the probe sees them and not by the versions of labels and images, so that an image that can
+    no longer be read moves the pairs that used it, and no others.
+    """
+    embedding = work.home.store.manifest(work.study.name, "embedding", work.task)
+    digests = rows_of_study(work, targets, work.task).digests(
+        conditioned=work.study.source_task(work.task) is not None,
+        validated=bool(work.study.settings.probe.c_grid),
+    )
     common: list[Any] = [
         embedding.data_version if embedding else None,
-        source.data_version if source else None,
-        dict(work.identity["settings"]),
+        work.identity["settings"],
+        work.identity["tables"],
         work.stage.code,
     ]
-    return {
-        target: content_hash([common, manifest.data_version if manifest else None])[:16]
-        for target, manifest in labels.items()
-    }
+    return {target: content_hash([common, digest])[:16] for target, digest in digests.items()}
 
 
 def _kept_rows(work: Work, versions: dict[str, str]) -> pl.DataFrame:

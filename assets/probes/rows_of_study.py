@@ -1,5 +1,6 @@
 """The labels that probes need, as arrays; rows without a readable image are in neither split."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,30 @@ class Rows:
     is_test: npt.NDArray[np.bool_]
     source: npt.NDArray[np.int32]
     validation: npt.NDArray[np.bool_] | None = None
+
+    def digests(self, *, conditioned: bool, validated: bool) -> dict[str, str]:
+        """What the probe of each target sees of the labels: an SHA-256 by target.
+
+        It moves with any row that joins or leaves train, since all of train is standardised together, and with the
+        target's own labels in train and test; not with what no probe looks at, such as a test row without a label.
+
+        Args:
+            conditioned: whether it matters which train rows carry a label of the source.
+            validated: whether it matters which train rows are set apart for validation.
+        """
+        masks = [self.is_train]
+        if conditioned:
+            masks.append(self.is_train & (self.source >= 0))
+        if validated and self.validation is not None:
+            masks.append(self.is_train & self.validation)
+        shared = hashlib.sha256(b"".join(np.packbits(mask).tobytes() for mask in masks))
+        used = self.is_train | self.is_test
+        digests = {}
+        for column, target in enumerate(self.targets):
+            digest = shared.copy()
+            digest.update(np.where(used, self.codes[:, column], -1).astype("<i4").tobytes())
+            digests[target] = digest.hexdigest()
+        return digests
 
 
 def rows_of_study(work: Work, targets: tuple[str, ...], source: str) -> Rows:

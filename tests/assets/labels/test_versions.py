@@ -42,8 +42,19 @@ def test_a_changed_split_or_image_concerns_every_task() -> None:
     assert changed(image=pl.lit(None, dtype=pl.String)) == {"wings", "kind"}
 
 
+def test_the_data_sets_own_partition_concerns_every_task() -> None:
+    before = table()
+    old, new = (
+        label_versions(
+            replace(before, frame=before.frame.with_columns(partition=pl.Series(rows, dtype=pl.Int32)))
+        )
+        for rows in ([0, 0, 1, 2], [0, 1, 0, 2])
+    )
+    assert all(old[task] != new[task] for task in old)
+
+
 def test_other_columns_and_the_columns_type_do_not_matter() -> None:
-    assert changed(partition=pl.lit(1, dtype=pl.Int32), kind=pl.col("kind").cast(pl.Int8)) == set()
+    assert changed(note=pl.lit(1, dtype=pl.Int32), kind=pl.col("kind").cast(pl.Int8)) == set()
 
 
 def test_renamed_values_concern_their_task() -> None:
