@@ -48,6 +48,12 @@ def choose_device(wish: str = "auto") -> str:
     return wish
 
 
+def choose_double_device() -> str:
+    """Name the torch device for what needs float64, such as probes: CUDA, else the CPU, since Apple's MPS has none."""
+    device = choose_device()
+    return "cpu" if device == "mps" else device
+
+
 def choose_precision(device: str, wish: Literal["auto", "float32", "bfloat16"] = "auto") -> Precision:
     """Choose the number format of the training's matrix products (weights and sums stay float32).
 

@@ -96,7 +96,7 @@ def _probe(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
         return _unmeasured(work, targets)
     from assets.models.embedding import load_embedding
     from assets.probes.probe import probe_targets
-    from resources.compute import choose_device
+    from resources.compute import choose_double_device
 
     path = work.path("embedding", ".safetensors", work.task)
     work.home.store.verified(path, work.study.name, "embedding", work.task)
@@ -109,7 +109,7 @@ def _probe(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
         targets=rows.targets,
         n_values=rows.n_values,
         settings=work.study.settings.probe,
-        device=choose_device(),
+        device=choose_double_device(),
         likelihood_rows=None
         if work.study.source_task(work.task) is None
         else rows.is_train & (rows.source >= 0),

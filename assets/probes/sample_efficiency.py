@@ -65,7 +65,7 @@ def most_transferable(conditional_entropy: pl.DataFrame, sources: Sequence[str])
 def _transferred(work: Work, source: str, rows: Rows, sizes: list[int]) -> pl.DataFrame:
     from assets.models.embedding import load_embedding
     from assets.probes.learning_curve import probe_learning_curve
-    from resources.compute import choose_device
+    from resources.compute import choose_double_device
 
     return probe_learning_curve(
         load_embedding(work.path("embedding", ".safetensors", source)),
@@ -75,7 +75,7 @@ def _transferred(work: Work, source: str, rows: Rows, sizes: list[int]) -> pl.Da
         sizes,
         work.study.settings.sample_efficiency.seeds,
         settings=work.study.settings.probe,
-        device=choose_device(),
+        device=choose_double_device(),
     )
 
 

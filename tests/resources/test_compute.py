@@ -8,6 +8,7 @@ import pytest
 
 from resources.compute import (
     choose_device,
+    choose_double_device,
     choose_precision,
     describe_device,
     free_memory,
@@ -36,6 +37,17 @@ def test_the_device_wished_for_or_the_best_there_is():
         choose_device("tpu")
     with pytest.raises(ComputeError, match="device 'cuda:99' is not available"):
         choose_device("cuda:99")
+
+
+def test_what_needs_float64_stays_off_apples_gpu(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device() == "mps"
+    assert choose_double_device() == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_double_device() == "cuda"
 
 
 @pytest.mark.parametrize(

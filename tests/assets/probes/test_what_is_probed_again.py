@@ -149,6 +149,14 @@ def test_a_train_image_that_cannot_be_read_any_more_concerns_every_pair(pairs: P
     assert_as_if_probed_at_once(pairs)
 
 
+def test_probes_are_solved_where_there_is_float64(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Apple's MPS has none; a machine that says it has MPS, as this one then does, solves on its processor."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    pairs.spoil(3)
+    assert pairs.probe() == EVERY
+
+
 def test_a_test_image_that_cannot_be_read_concerns_the_targets_that_it_has_labels_of(pairs: Pairs) -> None:
     pairs.spoil(50)  # of no known label of `third`
     assert pairs.probe() == {pair for pair in EVERY if pair[1] != "third"}
