@@ -75,6 +75,7 @@ def empirical_conditional(
 class _Sums:
     """What is added up over the rows of one pair."""
 
+    n: int = 0
     source: float = 0.0
     kbar: float = 0.0
     gap: float = 0.0
@@ -107,8 +108,8 @@ def theorem_1_bound(
     Returns:
         One row a target with the columns of `BOUND_SCHEMA`; log-likelihoods, entropy and slack in nats. `n_violations`
         counts rows on which the inequality fails. `slack_check` is -mean log q(z|x, y), computed in the log domain and
-        apart from k̄, on `n_checked` rows: all of S, or for wide sources evenly spread rows of S, where it is the slack
-        plus the mean difference on those.
+        apart from k̄, on `n_checked` rows: all of S, or for wide sources evenly spread rows of S and at least one, where
+        it is the slack plus the mean difference on those. Where nothing could be checked, both are NULL.
 
     Raises:
         DataError: codes or shapes that do not fit together.
@@ -169,17 +170,17 @@ def _walk(
     table = np.concatenate([pair.p for pair in pairs], axis=1)
     first = np.cumsum([0] + [pair.p.shape[1] for pair in pairs])
     size = max(1, int(memory_gb * 1e9 / 6 / (8 * sum(table.shape))))
-    every = max(1, len(used) * head.n_values // _CHECKED_VALUES)
+    every = [max(1, pair.n * head.n_values // _CHECKED_VALUES) for pair in pairs]
     for start in range(0, len(used), size):
         block = slice(start, start + size)
         log_p = head.log_probabilities(used[block])
         mixed = np.exp(log_p) @ table
-        spread = np.arange(start, start + len(log_p)) % every == 0
         for i, pair in enumerate(pairs):
             known = y[block, i] >= 0
             zi, yi = z[block][known], y[block, i][known]
             kbar = _log_kbar(log_p[known], mixed[known, first[i] + yi], pair.p, yi)
-            _add(sums[i], log_p[known], kbar, pair.p, zi, yi, spread[known])
+            spread = np.arange(sums[i].n, sums[i].n + len(zi)) % every[i] == 0
+            _add(sums[i], log_p[known], kbar, pair.p, zi, yi, spread)
 
 
 def _log_kbar(log_p: np.ndarray, mixture: np.ndarray, p: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -203,6 +204,7 @@ def _add(
 ) -> None:
     own = log_p[np.arange(len(z)), z]
     floor = np.log(p[z, y]) + own
+    sums.n += len(z)
     sums.source += float(own.sum())
     sums.kbar += float(kbar.sum())
     sums.gap += float((kbar - floor)[spread].sum())
@@ -240,12 +242,16 @@ def _row(target: str, pair: Conditional, sums: _Sums, headless: bool) -> dict[st
         }
     l_z, kbar = sums.source / pair.n, sums.kbar / pair.n
     slack = kbar - (l_z - pair.entropy)
-    drift = (sums.checked - sums.gap) / sums.n_checked if sums.n_checked else 0.0
+    check = None
+    if sums.n_checked == pair.n:
+        check = sums.checked / pair.n
+    elif sums.n_checked > 0:
+        check = slack + (sums.checked - sums.gap) / sums.n_checked
     return row | {
         "source_log_likelihood": l_z,
         "kbar_log_likelihood": kbar,
         "slack": slack,
-        "slack_check": slack + drift if sums.n_checked < pair.n else sums.checked / pair.n,
+        "slack_check": check,
         "n_checked": sums.n_checked,
         "n_violations": sums.violations,
     }

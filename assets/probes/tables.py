@@ -35,8 +35,9 @@ CREATE TABLE bound (  -- Theorem 1 for every pair, all on the same train rows; n
     probe_log_likelihood  DOUBLE,            -- l_Y of a logistic probe on the embedding
     slack                 DOUBLE,            -- l_Y(k̄) - (l_Z - H(Y|Z)); never negative
     undefined_because     VARCHAR,           -- Why there is no bound
-    slack_check           DOUBLE,            -- The slack computed another way: -mean log q(z|x,y)
+    slack_check           DOUBLE,            -- The slack computed another way, -mean log q(z|x,y); NULL = unchecked
     n_violations          BIGINT,            -- Rows on which the inequality fails; must be 0
+    n_checked             BIGINT,            -- Rows on which the slack was computed both ways; NULL without a slack
 )
 """
 )

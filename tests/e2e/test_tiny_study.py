@@ -54,7 +54,7 @@ TABLES = {
     "transfer": ["source", "target", "train_error", "test_error", "n_train", "n_test", "constant_target"],
     "bound": [
         "source", "target", "n", "source_log_likelihood", "conditional_entropy", "kbar_log_likelihood",
-        "probe_log_likelihood", "slack", "undefined_because",
+        "probe_log_likelihood", "slack", "undefined_because", "n_checked",
     ],
     "transfer_correlation": [
         "source", "split", "target_values", "n_targets", "pearson_r", "pearson_p", "ci_low", "ci_high", "spearman_r",

@@ -133,6 +133,25 @@ def test_a_wide_source_is_checked_on_spread_rows(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(frame["slack"], frame["slack_check"], atol=1e-9)
 
 
+def test_every_pair_of_a_wide_source_is_checked_on_rows_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows spread over all pairs at once could miss a pair with few rows, which then looked checked."""
+    monkeypatch.setattr("assets.probes.bound._CHECKED_VALUES", 7 * 20)
+    z, y, n_values = _labels(6)
+    z[:3] = 1
+    y[:, 0] = -1
+    y[[1, 2], 0] = [0, 1]  # the first rows that are looked at are not among them
+    log_p = torch.randn(len(z), 7, generator=torch.Generator().manual_seed(0)).double().log_softmax(1).numpy()
+    frame = _bound(StoredHead(log_p), z, y, n_values)
+    assert frame["n"][0] == 2
+    assert frame["n_checked"][0] >= 1
+    assert (frame["n_checked"] <= 40).all()
+    pieces = _bound(StoredHead(log_p), z, y, n_values, memory_gb=1e-6)
+    assert frame["n_checked"].equals(pieces["n_checked"])
+    monkeypatch.setattr("assets.probes.bound._log_kbar", lambda *_: np.zeros(len(_[0])))
+    broken = _bound(StoredHead(log_p), z, y, n_values)
+    assert ((broken["slack"] - broken["slack_check"]).abs() > 0.01).all()
+
+
 def test_a_real_network_on_digits() -> None:
     x, digit = load_digits(return_X_y=True)
     x = (x / 16).astype(np.float32)
@@ -175,6 +194,8 @@ def test_what_is_undefined_says_why() -> None:
     row = _bound(StoredHead(log_p), z, y, n_values).row(0, named=True)
     assert row["n"] == 0
     assert row["slack"] is None
+    assert row["slack_check"] is None
+    assert row["n_checked"] is None
     assert "both labels" in row["undefined_because"]
     headless = _bound(None, z, y, n_values)
     assert headless["slack"].null_count() == 3
