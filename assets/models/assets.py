@@ -99,6 +99,12 @@ def make_embedding(work: Work) -> None:
     work.tell(images=len(cache.pixels), width=model.embedding_width)
 
 
+def has_network(work: Work, source: str) -> bool:
+    """Whether a source has an embedding, or is marked as constant in train and so without a network."""
+    manifest = work.home.store.manifest(work.study.name, "embedding", source)
+    return manifest is None or manifest.data_version != UNTRAINABLE
+
+
 def _checkpoint(work: Work) -> Path:
     """Where epochs are kept until the model is done; bound to what it is being made from."""
     identity = content_hash(dict(work.identity))[:16]

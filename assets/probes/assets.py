@@ -9,7 +9,7 @@ import polars as pl
 
 from assets.labels.assets import LABEL_TABLE, PIXELS
 from assets.materialize import Work
-from assets.models.assets import EMBEDDING, SOURCE_MODEL, UNTRAINABLE
+from assets.models.assets import EMBEDDING, SOURCE_MODEL, has_network
 from assets.probes import tables
 from assets.probes.rows_of_study import Rows, rows_of_study
 from assets.stage import Stage
@@ -45,7 +45,7 @@ def make_transfer(work: Work) -> None:
 def make_bound(work: Work) -> None:
     """Theorem 1 for every pair of one source, everything on the same train rows."""
     targets = tuple(target for target in work.study.targets if target != work.task)
-    if _untrainable(work):
+    if not has_network(work, work.task):
         work.write(tables.BOUND, _unmeasured_bound(work.task, targets, NO_NETWORK))
         return
     from assets.probes.bound import theorem_1_bound  # torch loads only here
@@ -92,7 +92,7 @@ def _source_head(work: Work) -> tuple["SourceHead", npt.NDArray[np.int64]]:
 
 
 def _probe(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
-    if _untrainable(work):
+    if not has_network(work, work.task):
         return _unmeasured(work, targets)
     from assets.models.embedding import load_embedding
     from assets.probes.probe import probe_targets
@@ -147,11 +147,6 @@ def _kept_rows(work: Work, versions: dict[str, str]) -> pl.DataFrame:
     same = [target for target, version in versions.items() if before.get(target) == version]
     rows = work.home.store.read_table(work.study.name, "transfer", [work.task])
     return rows.filter(pl.col("target").is_in(same)).select(empty.columns).match_to_schema(empty.schema)
-
-
-def _untrainable(work: Work) -> bool:
-    manifest = work.home.store.manifest(work.study.name, "embedding", work.task)
-    return manifest is not None and manifest.data_version == UNTRAINABLE
 
 
 def _unmeasured(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:

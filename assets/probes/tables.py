@@ -50,6 +50,9 @@ CREATE TABLE sample_efficiency (  -- Fig. 5: test accuracy against the number of
     n_train       BIGINT NOT NULL,   -- Training images
     seed          INTEGER NOT NULL,  -- Of the subset and the network
     test_accuracy DOUBLE NOT NULL,   -- Share of test rows classified right
+    mean_accuracy DOUBLE,            -- Mean over the seeds of the same source, target and n_train
+    ci_low        DOUBLE,            -- Lower end of Student's 95 % interval of that mean; NULL where there is one seed
+    ci_high       DOUBLE,            -- Upper end
 )
 """
 )
