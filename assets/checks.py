@@ -54,12 +54,14 @@ class TableReader:
     home: Home
 
     def __call__(self, table: str, stage: Stage | None = None) -> pl.DataFrame:
-        """All rows of a table; for a stage that goes task by task, of its finished outputs."""
+        """All rows of a table; for a stage that goes task by task, of its outputs that are there in today's columns."""
         store, name = self.home.store, self.study.name
         partitions: list[str | None] = [None]
         if stage is not None:
             partitions = [
-                p for p in stage.outputs(self.study) if store.manifest(name, stage.name, p) is not None
+                p
+                for p in stage.outputs(self.study)
+                if (manifest := store.manifest(name, stage.name, p)) is not None and stage.shaped(manifest)
             ]
         return store.read_table(name, table, partitions)
 

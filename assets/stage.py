@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from assets.study import Study
 from resources.home import Home
-from resources.store import content_hash
+from resources.store import Manifest, content_hash
 from resources.warehouse import Table
 
 if TYPE_CHECKING:
@@ -73,6 +73,10 @@ class Stage:
     def _shapes(self) -> dict[str, list[str]]:
         """The columns of the stage's tables: rows of another shape, by an older version, are made again."""
         return {table.name: table.shape for table in self.tables}
+
+    def shaped(self, manifest: Manifest) -> bool:
+        """Whether an output's rows have the columns that the stage's tables have now."""
+        return manifest.identity.get("tables") == self._shapes()
 
     def inputs(self, study: Study, home: Home, partition: str | None) -> dict[str, Any] | None:
         """Versions of what an output is made from; None while some of it is not there."""
@@ -147,7 +151,7 @@ class Stage:
             p
             for p in self.outputs(study)
             if (manifest := store.manifest(study.name, self.name, p)) is not None
-            and manifest.identity.get("tables") == self._shapes()
+            and self.shaped(manifest)
             and store.holds(manifest)
         ]
         pieces = {

@@ -22,6 +22,8 @@ def summary_lines(study: Study, home: Home) -> list[str]:
         tables = {name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         if "overall_correlation" in tables:
             lines += _correlations(connection)
+        if "transfer" in tables:
+            lines += _unconverged(connection)
         if "hardness" in tables:
             lines += _hardness(connection)
         if "best_sources" in tables:
@@ -59,6 +61,21 @@ def _correlations(connection: duckdb.DuckDBPyConnection) -> list[str]:
             f"correlation of hardness with the dedicated networks' test error: r {r:.2f} (p {p:.2g}, {n} tasks)"
         )
     return lines
+
+
+def _unconverged(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """How many probes are not the optima that they stand for; nothing where all are."""
+    (short, pairs, named) = connection.execute(
+        "SELECT count(*) FILTER (NOT converged), count(converged), "
+        "list(source || ' → ' || target ORDER BY gradient_norm ** 2 / objective DESC) FILTER (NOT converged) "
+        "FROM transfer"
+    ).fetchall()[0]
+    if not short:
+        return []
+    shown = ", ".join(named[:_SHOWN]) + (", …" if short > _SHOWN else "")
+    return [
+        f"{short} of {pairs} probes stopped short of probe.tolerance ({shown}): their errors are not quite the optima's"
+    ]
 
 
 def _hardness(connection: duckdb.DuckDBPyConnection) -> list[str]:

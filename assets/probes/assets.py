@@ -38,8 +38,15 @@ def make_transfer(work: Work) -> None:
     work.write(tables.TRANSFER, rows)
     work.record(pairs=versions)
     work.version = content_hash(rows.to_dicts())
-    errors = rows["test_error"].drop_nulls()
-    work.tell(pairs=len(rows), pairs_probed=len(todo), median_test_error=errors.median())
+    errors, unconverged = rows["test_error"].drop_nulls(), rows.filter(~pl.col("converged"))["target"]
+    work.tell(
+        pairs=len(rows),
+        pairs_probed=len(todo),
+        pairs_unconverged=len(unconverged),
+        median_test_error=errors.median(),
+    )
+    if len(unconverged):
+        work.log.warning(f"{work.task}: {len(unconverged)} probes stopped short of probe.tolerance")
 
 
 def make_bound(work: Work) -> None:

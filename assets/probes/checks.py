@@ -1,11 +1,11 @@
-"""Theorem 1 as a check: it guards the code, since on the same rows the inequality cannot fail."""
+"""Theorem 1, which guards the code, since on the same rows it cannot fail; and a warning of probes that fell short."""
 
 from typing import Any
 
 import polars as pl
 
 from assets.checks import Check, Finding, TableReader
-from assets.probes.assets import BOUND
+from assets.probes.assets import BOUND, TRANSFER
 from assets.study import Study
 
 _ROUNDING = 1e-9
@@ -48,4 +48,25 @@ def _wrong(pair: dict[str, Any]) -> str:
     return f"slack {pair['slack']:.6g}, computed the other way {pair['slack_check']:.6g}"
 
 
-CHECKS = (Check(BOUND, "theorem_1", "l_Y(k̄) ≥ l_Z - H(Y|Z) on every row (Eq. 11-12)", theorem_1),)
+def probes_converged(study: Study, read: TableReader) -> Finding:
+    """Every probe is certified to lie within the tolerance of its optimum, ½‖∇f‖² ≤ tolerance · f."""
+    pairs = read("transfer", TRANSFER).filter(pl.col("converged").is_not_null())
+    short = pairs.filter(~pl.col("converged")).with_columns(
+        (pl.col("gradient_norm") ** 2 / (2 * pl.col("objective"))).alias("distance")
+    )
+    values: dict[str, Any] = {"pairs": len(pairs), "unconverged": len(short)}
+    if short.is_empty():
+        return Finding(passed=True, values=values, warning=True)
+    worst = short.sort("distance", descending=True, nulls_last=True).row(0, named=True)
+    far = "" if worst["distance"] is None else f" ({worst['distance']:.1e})"
+    text = (
+        f"{len(short)} of {len(pairs)} probes stopped short of probe.tolerance {study.settings.probe.tolerance:g}; "
+        f"furthest is {worst['source']} → {worst['target']}{far}; choose a smaller probe.c or a larger tolerance"
+    )
+    return Finding(passed=False, text=text, values=values, warning=True)
+
+
+CHECKS = (
+    Check(BOUND, "theorem_1", "l_Y(k̄) ≥ l_Z - H(Y|Z) on every row (Eq. 11-12)", theorem_1),
+    Check(TRANSFER, "probes_converged", "Every probe reached its tolerance", probes_converged),
+)

@@ -174,6 +174,22 @@ def missing_stages(tables: Tables) -> list[str]:
     return sentences
 
 
+def _unconverged_sentence(tables: Tables) -> str | None:
+    """How many probes are not the optima that they stand for; None where all are."""
+    transfer = tables["transfer"]
+    if "converged" not in transfer.columns:
+        return None
+    short = transfer.filter(~pl.col("converged"))
+    if short.is_empty():
+        return None
+    source, target = short.row(0, named=True)["source"], short.row(0, named=True)["target"]
+    return (
+        f"{len(short)} of {count(int(transfer['converged'].count()), 'probe')} stopped short of the tolerance that was "
+        f"asked for, the first being {source} → {target}: their errors are not quite those of the optimum (column "
+        "converged of the table transfer)."
+    )
+
+
 def _label_sentences(tables: Tables) -> list[str]:
     """What the label statistics alone say: the hardest and easiest tasks."""
     split = main_split(tables)
@@ -258,6 +274,7 @@ def summarise(tables: Tables) -> Summary:
         _within_sentence(row, ranking),
         _hardness_sentence(hardness),
         *labels,
+        _unconverged_sentence(tables),
     ]
     cards = _cards(row, hardness, ranking) if row["median_r"] is not None else []
     return Summary(_headline(row), cards, [sentence for sentence in every if sentence])

@@ -12,9 +12,12 @@ import pytest
 from PIL import Image
 from polars.testing import assert_frame_equal
 
+from assets.checks import Finding, TableReader
+from assets.probes.checks import probes_converged
 from assets.study import Study, open_study
 from pipelines.definitions import study_definitions
 from pipelines.reconcile import Request, reconcile
+from pipelines.summary import summary_lines
 from resources.home import Home
 from tests.resources.datasets import official_formats
 
@@ -216,3 +219,43 @@ def test_which_rows_validate_matters_where_c_is_chosen_on_them(
     moved = home.store.read_table("faces", "labels", [None])
     assert (table["partition"] != moved["partition"]).sum() == 2
     assert table.drop("partition").equals(moved.drop("partition"))
+
+
+def test_probes_short_of_their_tolerance_are_counted_warned_of_and_shown(pairs: Pairs) -> None:
+    """No float64 gradient is as small as that."""
+    study = pairs.study()
+    assert probes_converged(study, TableReader(study, pairs.home)) == Finding(
+        passed=True, values={"pairs": 8, "unconverged": 0}, warning=True
+    )
+    assert not any("probe.tolerance" in line for line in summary_lines(study, pairs.home))
+    pairs.settings["probe"] = {"tolerance": 1e-40}
+    assert pairs.probe() == EVERY  # and the run goes on
+    study = pairs.study()
+    short = rows(study, pairs.home).filter(~pl.col("converged"))
+    assert 0 < len(short) <= 8
+    found = probes_converged(study, TableReader(study, pairs.home))
+    assert (found.passed, found.warning) == (False, True)
+    assert found.text.startswith(f"{len(short)} of 8 probes stopped short of probe.tolerance 1e-40")
+    told = [
+        manifest.recorded["facts"]["pairs_unconverged"]
+        for source in study.sources
+        if (manifest := pairs.home.store.manifest("pairs", "transfer", source))
+    ]
+    assert sum(told) == len(short)
+    (line,) = [line for line in summary_lines(study, pairs.home) if "probe.tolerance" in line]
+    assert line.startswith(f"{len(short)} of 8 probes stopped short")
+    assert " → " in line
+
+
+def test_checks_pass_over_rows_of_an_older_shape(pairs: Pairs) -> None:
+    """One source is made again in the UI, and the others still stand as an older version wrote them."""
+    study, store = pairs.study(), pairs.home.store
+    manifest = store.manifest("pairs", "transfer", "plain")
+    assert manifest is not None
+    piece = store.table_path("pairs", "transfer", "plain")
+    pl.read_parquet(piece).drop("objective").write_parquet(piece)
+    shapes = {"transfer": [*manifest.identity["tables"]["transfer"][:-1]]}
+    store.commit(
+        "pairs", "transfer", "plain", identity={**manifest.identity, "tables": shapes}, paths=[piece]
+    )
+    assert probes_converged(study, TableReader(study, pairs.home)).values["pairs"] == 4

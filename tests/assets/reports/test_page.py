@@ -368,6 +368,17 @@ def test_unreadable_images_are_said_with_both_numbers(digits_report):
     assert "1,250of 1,257 labelled" in text
 
 
+def test_probes_that_did_not_converge_are_told_of_once_there_are_any(digits_report):
+    transfer = digits_report["transfer"]
+    converged = pl.Series("converged", [False, False, None] + [True] * (len(transfer) - 3))
+    first = f"{transfer['source'][0]} → {transfer['target'][0]}"
+    for column, said in ((converged, True), (converged.fill_null(value=True) | True, False)):
+        tables = {**digits_report, "transfer": transfer.with_columns(column)}
+        text = "".join(Reader(render_report(tables, FACTS)).words)
+        assert (f"2 of {len(transfer) - 1} probes stopped short of the tolerance" in text) is said
+        assert (f"the first being {first}" in text) is said
+
+
 def test_theorem_1_and_uncertainty_are_the_tables(digits_report):
     pairs = digits_report["transfer"].filter(pl.col("source").is_in(["even", "digit"]))["source", "target"]
     n = len(pairs)
