@@ -5,7 +5,7 @@ hashed into that stage's identity.
 """
 
 from pathlib import PurePath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -107,6 +107,10 @@ class ProbeSettings(Settings):
             description="Bound on the solver's working memory beside the embedding and its standardised copy, GB",
         ),
     ] = 4.0
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide what is found; how much memory that may take is not among them."""
+        return self.model_dump(mode="json", exclude={"memory_gb"})
 
 
 class UncertaintySettings(Settings):

@@ -189,7 +189,7 @@ def _bound_without_head(work: Work, rows: Rows) -> pl.DataFrame:
 def _settings(study: Study, source: str | None) -> Mapping[str, Any]:
     """The probes' settings; whose labels are a representation's Z; where CelebA's C is chosen (`Rows.validation`)."""
     settings = study.settings.probe
-    probe = settings.model_dump(mode="json")
+    probe = settings.deciding()
     if settings.c_grid and study.settings.dataset.reader == "celeba":
         probe["validation"] = "partition 1"
     if source not in study.settings.representations:

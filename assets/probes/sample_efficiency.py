@@ -163,7 +163,7 @@ def _settings(study: Study, _partition: str | None) -> dict[str, Any]:
             task: _from_scratch(network).model_dump(mode="json")
             for task, network in study.settings.networks.items()
         },
-        "probe": study.settings.probe.model_dump(mode="json"),
+        "probe": study.settings.probe.deciding(),
     }
 
 

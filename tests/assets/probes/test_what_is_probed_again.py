@@ -13,7 +13,9 @@ from PIL import Image
 from polars.testing import assert_frame_equal
 
 from assets.checks import Finding, TableReader
+from assets.probes.assets import BOUND, TRANSFER
 from assets.probes.checks import probes_converged
+from assets.probes.sample_efficiency import SAMPLE_EFFICIENCY
 from assets.study import Study, open_study
 from pipelines.definitions import study_definitions
 from pipelines.reconcile import Request, reconcile
@@ -185,6 +187,35 @@ def test_a_source_label_that_goes_missing_concerns_the_pairs_of_that_source(pair
     """It changes the rows of l_Y; with `shade` as target, it is a label of every source's probe too."""
     pairs.columns["shade"][10] = None
     assert pairs.probe() == {pair for pair in EVERY if pair[0] == "of_shade" or pair[1] == "shade"}
+
+
+def test_another_bound_on_memory_concerns_none(pairs: Pairs) -> None:
+    before = manifests(pairs.study(), pairs.home)
+    pairs.settings["probe"] = {"memory_gb": 0.5}
+    assert pairs.probe() == set()
+    assert manifests(pairs.study(), pairs.home) == before
+    for stage in (TRANSFER, BOUND, SAMPLE_EFFICIENCY):
+        assert "memory" not in str(stage.settings(pairs.study(), "plain"))
+
+
+def test_one_tasks_labels_cost_the_pairs_that_involve_it_and_not_all(pairs: Pairs) -> None:
+    """Of K = 4 trained tasks, its 3 pairs as a source and its 3 as a target; 6 pairs of others stay."""
+    pairs.settings = {
+        "sources": TASKS,
+        "network": {"backbone": "shufflenet_v2_x0_5"},
+        "recipe": {"image_size": 8, "epochs": 1, "batch_size": 16},
+    }
+    every = {(s, t) for s in TASKS for t in TASKS if s != t}
+    assert pairs.probe() == every
+    pairs.columns["third"][1] = "yes"
+    assert pairs.probe() == {pair for pair in every if "third" in pair}
+    told = {
+        source: manifest.recorded["facts"]["pairs_probed"]
+        for source in TASKS
+        if (manifest := pairs.home.store.manifest("pairs", "transfer", source))
+    }
+    assert told == {"shade": 1, "third": 3, "fifth": 1, "seventh": 1}
+    assert pairs.probe() == set()
 
 
 def _celeba(folder: Path, probe: Mapping[str, Any]) -> Study:
