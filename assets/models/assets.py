@@ -63,6 +63,9 @@ def make_source_model(work: Work) -> None:
         device=choose_device(),
         checkpoint=checkpoint,
         on_epoch=lambda record: _log_epoch(work, record),
+        on_resume=lambda record: _log_epoch(
+            work, record
+        ),  # else the curves of its MLflow run would lack them
     )
     with work.file(".safetensors") as path:
         save_source_model(trained, path)

@@ -96,6 +96,7 @@ def train_source_model(  # noqa: PLR0913 - the data and the settings of one trai
     device: str,
     checkpoint: Path | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
+    on_resume: Callable[[EpochRecord], None] | None = None,
     on_embedding: Callable[[int, Tensor], None] | None = None,
     resident: bool | None = None,
 ) -> TrainedModel:
@@ -115,6 +116,7 @@ def train_source_model(  # noqa: PLR0913 - the data and the settings of one trai
         checkpoint: File that holds the state after each epoch and from which an interrupted training goes on;
             the caller removes it once the result is stored. One of other labels or settings is passed over.
         on_epoch: Told of each finished epoch of this run.
+        on_resume: Told first, in order, of each epoch that earlier runs finished and the checkpoint holds.
         on_embedding: Gets the embeddings of all images, in order, from the evaluation pass: `(start, (B, D)
             float32)`.
         resident: Whether the pixels are held on the device; None: where they fit.
@@ -138,7 +140,7 @@ def train_source_model(  # noqa: PLR0913 - the data and the settings of one trai
         images, targets, np.flatnonzero(is_train & (targets >= 0)), recipe, network, device=device
     )
     loop.network.classes.copy_(torch.from_numpy(classes))
-    history = loop.run(checkpoint, on_epoch)
+    history = loop.run(checkpoint, on_epoch, on_resume)
     evaluation_started = time.perf_counter()
     evaluation = evaluate(loop.network, images, targets, receive=on_embedding)
     measured = _measures(evaluation, labels, targets, is_train, is_test)
@@ -216,7 +218,10 @@ class TrainingLoop:
         return compiled
 
     def run(
-        self, checkpoint: Path | None = None, on_epoch: Callable[[EpochRecord], None] | None = None
+        self,
+        checkpoint: Path | None = None,
+        on_epoch: Callable[[EpochRecord], None] | None = None,
+        on_resume: Callable[[EpochRecord], None] | None = None,
     ) -> list[EpochRecord]:
         """Train the epochs that the checkpoint does not hold already; return the records of all.
 
@@ -225,6 +230,9 @@ class TrainingLoop:
         history: list[EpochRecord] = []
         if checkpoint is not None:
             history = load_checkpoint(checkpoint, self.network, self.optimiser, self.belongs_to)
+        if on_resume is not None:
+            for record in history:
+                on_resume(record)
         for epoch in range(len(history), self.epochs):
             history.append(self._epoch(epoch))
             if checkpoint is not None:

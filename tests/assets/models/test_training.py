@@ -83,6 +83,7 @@ def test_a_training_interrupted_after_any_epoch_ends_with_the_weights_of_an_undi
             )
         assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"], finished
     seen: list[int] = []
+    earlier: list[EpochRecord] = []
     resumed = train_source_model(
         *study,
         recipe,
@@ -90,8 +91,10 @@ def test_a_training_interrupted_after_any_epoch_ends_with_the_weights_of_an_undi
         device="cpu",
         checkpoint=checkpoint,
         on_epoch=lambda record: seen.append(record.epoch),
+        on_resume=earlier.append,
     )
     assert seen == [3]
+    assert earlier == resumed.history[:2]
     assert [record.epoch for record in resumed.history] == [1, 2, 3]
     assert state(resumed.network) == state(undisturbed.network)
 
