@@ -7,10 +7,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from assets.models.convolution import use_one_pixel_convolutions
 from assets.settings import NetworkSettings
-from resources.errors import StudyError
+from resources.errors import StudyError, first_line
 
 # The mean and the spread of ImageNet's pixels (0..255), which published weights expect; they suit any
 # photograph.
@@ -109,10 +110,29 @@ def normalise(pixels: Tensor) -> Tensor:
     return images.sub_(mean).div_(spread)
 
 
+class _WithoutMemory(TorchFunctionMode):
+    """Builds a network whose weights take no memory.
+
+    `torch.device("meta")` would also take the sums that RegNet does on its widths while it is built.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        place = {"device": "meta"} if func is torch.empty else {}
+        return func(*args, **{**(kwargs or {}), **place})
+
+
 def embedding_width(backbone: str, *, image_size: int = 224) -> int:
-    """Size D of the embedding of a torchvision backbone, found without allocating its weights."""
-    with torch.device("meta"):
-        return _backbone(backbone, image_size)[1]
+    """Size D of the embedding of a torchvision backbone, found without allocating its weights.
+
+    Raises:
+        StudyError: torchvision has no such classification model, or it cannot take this image size.
+    """
+    with _WithoutMemory():
+        model, width = _backbone(backbone, image_size)
+    _check_input(model, backbone, width, image_size)
+    return width
 
 
 def build_network(
@@ -136,6 +156,7 @@ def build_network(
         head: nn.Module = SoftmaxHead(width, n_classes)
         if network.head == "cosface":
             head = CosFaceHead(width, n_classes, scale=network.scale, margin=network.margin)
+    _check_input(backbone, network.backbone, width, image_size)
     use_one_pixel_convolutions(backbone)
     return SourceNetwork(backbone, head, settings=network, image_size=image_size).to(
         memory_format=torch.channels_last
@@ -158,8 +179,37 @@ def _backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
     try:
         model = cast("nn.Module", torchvision.models.get_model(name, weights=None, **options))
     except (ValueError, RuntimeError, AssertionError) as error:
-        raise StudyError(f"backbone '{name}' cannot take images of {image_size} pixels: {error}") from error
+        raise _refused(name, image_size, error) from error
     return model, _remove_classifier(model, name)
+
+
+def _check_input(model: nn.Module, name: str, width: int, image_size: int) -> None:
+    """Pass the shape of a batch through a backbone, without numbers: many pool small images down to nothing.
+
+    Raises:
+        StudyError: It cannot take this image size, or does not give one embedding of `width` numbers an image.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    shapes = {key: tensor.detach().to("meta") for key, tensor in tensors.items()}
+    images = torch.empty(2, 3, image_size, image_size, device="meta")
+    was_training = model.training
+    model.eval()
+    try:
+        embedding = torch.func.functional_call(model, shapes, (images,)).flatten(1)
+    except (ValueError, RuntimeError, AssertionError) as error:
+        raise _refused(name, image_size, error) from error
+    finally:
+        model.train(was_training)
+    if embedding.shape != (2, width):
+        raise StudyError(
+            f"backbone '{name}' gives {embedding.shape[1]} numbers an image of {image_size} pixels where its last "
+            f"layer took {width}: choose another"
+        )
+
+
+def _refused(name: str, image_size: int, error: Exception) -> StudyError:
+    what = f"backbone '{name}' cannot take images of {image_size} pixels ({first_line(error)})"
+    return StudyError(f"{what}; choose a larger or another recipe.image_size, or another backbone")
 
 
 def _remove_classifier(model: nn.Module, name: str) -> int:

@@ -10,6 +10,7 @@ from assets.models.networks import (
     CHANNEL_MEAN,
     CHANNEL_SPREAD,
     CosFaceHead,
+    _WithoutMemory,
     build_network,
     embedding_width,
     normalise,
@@ -68,6 +69,41 @@ def test_a_backbone_that_torchvision_does_not_have_is_refused():
         build_network(NetworkSettings(backbone="fcn_resnet50"), 2, seed=0)
     with pytest.raises(StudyError, match="backbone 'vit_b_16' cannot take images of 30 pixels"):
         build_network(NetworkSettings(backbone="vit_b_16"), 2, seed=0, image_size=30)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "enough"),
+    [("inception_v3", 74, 75), ("googlenet", 8, 16), ("alexnet", 48, 64), ("squeezenet1_1", 16, 17),
+     ("convnext_tiny", 31, 32), ("densenet121", 28, 32), ("vgg11_bn", 31, 32), ("maxvit_t", 64, 224)],
+)  # fmt: skip
+def test_images_too_small_for_a_backbone_are_refused_in_one_line_before_any_training(name, size, enough):
+    with pytest.raises(StudyError, match=f"backbone '{name}' cannot take images of {size} pixels") as refused:
+        embedding_width(name, image_size=size)
+    assert "recipe.image_size" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert embedding_width(name, image_size=enough) > 0
+    assert embedding_width(name) == embedding_width(name, image_size=enough)
+
+
+def test_the_network_that_is_trained_is_checked_too():
+    with pytest.raises(StudyError, match="'squeezenet1_1' cannot take images of 16 pixels"):
+        build_network(NetworkSettings(backbone="squeezenet1_1"), 2, seed=0, image_size=16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", torchvision.models.list_models(module=torchvision.models))
+def test_every_classification_model_of_torchvision_gives_an_embedding_of_its_width(name):
+    """Also in training mode, where some return more than one output."""
+    width = embedding_width(name)
+    with _WithoutMemory():
+        network = build_network(NetworkSettings(backbone=name), 3, seed=0)
+    assert network.embedding_width == width
+    network = network.to("meta")
+    for mode in (True, False):
+        network.train(mode)
+        embedding = network.embed(torch.empty(2, 3, 224, 224, device="meta"))
+        assert embedding.shape == (2, width)
+        assert network.logits(embedding).shape == (2, 3)
 
 
 def test_cosface_logits_match_the_formula():
