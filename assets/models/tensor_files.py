@@ -19,7 +19,7 @@ from resources.errors import StoreError
 
 _TYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32,
-    "I16": np.int16, "I8": np.int8, "U8": np.uint8, "BOOL": np.bool_,
+    "I16": np.int16, "I8": np.int8, "U16": np.uint16, "U8": np.uint8, "BOOL": np.bool_,
 }  # fmt: skip
 _NAMES = {np.dtype(numpy_type): name for name, numpy_type in _TYPES.items()}
 _MAX_HEADER = 100_000_000  # bytes; the format's own limit
@@ -100,6 +100,8 @@ def _header(
 def open_tensors(path: Path) -> TensorFile:
     """Map the tensors of a safetensors file; nothing is read before it is used.
 
+    Those of type BF16, which NumPy lacks, are read at once and become float32, which holds each of their values.
+
     Raises:
         StoreError: The file is missing, truncated, or not a safetensors file.
     """
@@ -120,6 +122,10 @@ def open_tensors(path: Path) -> TensorFile:
 
 
 def _map(path: Path, entry: Mapping[str, Any], origin: int, size: int) -> npt.NDArray[Any]:
+    if entry["dtype"] == "BF16":
+        bits = _map(path, {**entry, "dtype": "U16"}, origin, size).astype(np.uint32)
+        bits <<= 16  # a bfloat16 is the upper half of a float32
+        return bits.view(np.float32)
     if entry["dtype"] not in _TYPES:
         raise ValueError(f"tensors of type {entry['dtype']} are not read here")
     dtype, shape = np.dtype(_TYPES[entry["dtype"]]), tuple(int(side) for side in entry["shape"])

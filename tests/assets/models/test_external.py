@@ -7,11 +7,12 @@ import polars as pl
 import pytest
 import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from assets.models.embedding import load_embedding
 from assets.models.external import import_representation
 from assets.models.networks import normalise
-from resources.errors import DataError
+from resources.errors import DataError, StoreError
 from tests.onnx_files import onnx_network
 
 FEATURES = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -42,6 +43,27 @@ def test_parquet_of_lists_in_the_order_of_image_id(dtype, tmp_path):
     pl.DataFrame({"image_id": order, "vector": rows}).write_parquet(tmp_path / "f.parquet")
     import_representation(tmp_path / "f.parquet", tmp_path / "e", n_images=6)
     np.testing.assert_array_equal(load_embedding(tmp_path / "e"), FEATURES)
+
+
+def test_bfloat16_features_become_the_float32_of_the_same_values(tmp_path):
+    features = torch.from_numpy(FEATURES).to(torch.bfloat16)
+    save_tensors({"mine": features, "embedding": 2 * features}, tmp_path / "f.safetensors")
+    import_representation(tmp_path / "f.safetensors", tmp_path / "e", n_images=6)
+    embedding = load_embedding(tmp_path / "e")
+    assert embedding.dtype == np.float32
+    np.testing.assert_array_equal(embedding, (2 * features).float().numpy())
+
+
+def test_a_bfloat16_feature_that_is_not_finite_or_a_cut_file_is_refused(tmp_path):
+    features = torch.from_numpy(FEATURES).to(torch.bfloat16)
+    features[3, 1] = torch.inf
+    save_tensors({"mine": features}, tmp_path / "f.safetensors")
+    with pytest.raises(DataError, match="row 3 holds something that is not a finite float32"):
+        import_representation(tmp_path / "f.safetensors", tmp_path / "e", n_images=6)
+    content = (tmp_path / "f.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[:-2])
+    with pytest.raises(StoreError, match="truncated"):
+        import_representation(tmp_path / "cut.safetensors", tmp_path / "e", n_images=6)
 
 
 def test_integer_features_are_numbers_too(tmp_path):
