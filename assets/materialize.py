@@ -94,7 +94,7 @@ class Work:
         return self.home.store.path(self.study.name, stage, partition, suffix)
 
     def write(self, table: Table, rows: pl.DataFrame) -> None:
-        """Write this output's rows of a table that the stage owns.
+        """Write this output's rows of a table that the stage owns; a zero has no sign there.
 
         Raises:
             StoreError: if the rows lack a column or hold NaN: an undefined number is NULL with a reason.
@@ -105,6 +105,10 @@ class Work:
         floats = [name for name, dtype in rows.schema.items() if dtype.is_float()]
         if bad := [name for name in floats if rows[name].is_nan().any()]:
             raise StoreError(f"{table.name}: column '{bad[0]}' holds NaN")
+        unsigned = (
+            pl.when(pl.col(name) == 0).then(0.0).otherwise(pl.col(name)).alias(name) for name in floats
+        )
+        rows = rows.with_columns(unsigned)
         self._paths.append(self.home.store.write_table(self.study.name, table.name, self.partition, rows))
         self.tell(**{f"{table.name}_rows": len(rows)})
 

@@ -39,7 +39,9 @@ class Recipe(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 autocast where the device has it and it is faster"
     )
-    compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile; auto: on CUDA only")
+    compile: Literal["auto", "yes", "no"] = Field(
+        "auto", description="torch.compile; auto: on CUDA, for trainings of 2,000 steps or more"
+    )
     seed: Seed = 0
 
 
@@ -98,7 +100,11 @@ class ProbeSettings(Settings):
         "random fifth",
     )
     tolerance: Annotated[
-        float, Field(gt=0, description="Certified relative distance from the optimum, ½‖∇f‖²/f")
+        float,
+        Field(
+            gt=0,
+            description="Certified relative distance from the optimum, ½‖∇f‖²/f, at which a probe has converged",
+        ),
     ] = 1e-6
     memory_gb: Annotated[
         float,
@@ -125,9 +131,11 @@ class UncertaintySettings(Settings):
 class SampleEfficiencySettings(Settings):
     """Fig. 5: accuracy against the number of training images, transferred and dedicated."""
 
-    sources: tuple[str, ...] = Field((), description="Sources to transfer from; empty: the first source")
+    sources: tuple[str, ...] = Field(
+        (), description="Sources to transfer from; empty: the first that has an embedding"
+    )
     targets: tuple[str, ...] = Field(
-        (), description="Targets; empty: the two most transferable from each source"
+        (), description="Targets; empty: the two binary ones that transfer best from the sources"
     )
     sizes: Annotated[int, Field(ge=2, le=20, description="Log-spaced training-set sizes")] = 5
     smallest: Annotated[int, Field(ge=4, description="Images in the smallest training set")] = 20

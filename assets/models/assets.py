@@ -49,7 +49,7 @@ def make_source_model(work: Work) -> None:
         (labels["split"] == split).to_numpy() & cache.readable for split in ("train", "test")
     )
     if (reason := not_trainable_because(codes, is_train)) is not None:
-        _write_untrainable(work, reason, codes >= 0, is_train, is_test)
+        _write_untrainable(work, reason, codes, is_train, is_test)
         return
     record_file(work)
     checkpoint = _checkpoint(work)
@@ -167,15 +167,20 @@ def _write_row(work: Work, trained: "TrainedModel") -> None:
     )
 
 
-def _write_untrainable(work: Work, reason: str, known: Mask, is_train: Mask, is_test: Mask) -> None:
+def _write_untrainable(
+    work: Work, reason: str, codes: npt.NDArray[np.int32], is_train: Mask, is_test: Mask
+) -> None:
+    known = codes >= 0
+    seen = np.unique(codes[known & is_train])
     row = {
         "task": work.task,
         "n_train": int((known & is_train).sum()),
         "n_test": int((known & is_test).sum()),
+        "n_unseen": int((known & is_test & ~np.isin(codes, seen)).sum()),
         "epochs": 0,
         "seconds": 0.0,
         "undefined_because": reason,
-        "n_classes": int(np.any(known & is_train)),
+        "n_classes": len(seen),
     }
     work.write(tables.SOURCE_MODELS, tables.SOURCE_MODELS.frame([row]))
     work.version = UNTRAINABLE

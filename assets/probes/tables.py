@@ -16,8 +16,8 @@ CREATE TABLE transfer (  -- One row a pair: the linear SVM on the source's froze
     test_majority_error DOUBLE,            -- Error of always guessing train's most frequent value
     c                   DOUBLE,            -- The SVM's C
     objective           DOUBLE,            -- LinearSVC's objective reached, summed over one-vs-rest problems
-    gradient_norm       DOUBLE,            -- Its gradient norm, largest over one-vs-rest problems (f - f* ≤ ½‖∇f‖²)
-    converged           BOOLEAN,           -- Whether the stated tolerance was reached
+    gradient_norm       DOUBLE,            -- Norm of its gradient over all one-vs-rest problems (f - f* ≤ ½‖∇f‖²)
+    converged           BOOLEAN,           -- Whether ½‖∇f‖² ≤ probe.tolerance · f for each of its problems
     probe_log_likelihood DOUBLE,           -- l_Y of a logistic probe over train rows with both labels, nats
 )
 """

@@ -226,6 +226,17 @@ def test_rows_with_nan_or_without_a_column_are_refused(
     assert set(stage.states(tiny, home).values()) == {State.MISSING}
 
 
+def test_a_zero_in_a_table_has_no_sign(tiny: Study, home: Home, instance: dg.DagsterInstance) -> None:
+    """Else a table of the same numbers might read -0.0 here and 0.0 there."""
+    values = pl.Series("x", [-0.0, 0.0, None, -1.5])
+    rows = pl.DataFrame({"task": list("abcd"), "x": values})
+    stage = number_stage(lambda work: work.write(NUMBERS, rows))
+    assert run([stage_asset(stage, tiny)], home, instance, task="even").success
+    with home.warehouse.reading("tiny") as connection:
+        found = connection.execute("SELECT x, signbit(x) FROM numbers ORDER BY task").fetchall()
+    assert found == [(0.0, False), (0.0, False), (None, None), (-1.5, True)]
+
+
 def test_tasks_of_any_name_are_made_and_told_apart(
     table_study: Any, home: Home, instance: dg.DagsterInstance
 ) -> None:

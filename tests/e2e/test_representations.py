@@ -103,9 +103,11 @@ def test_failing_sources_are_named_and_lose_no_other_and_brought_ones_are_probed
     } <= set(made)
     assert "embedding/features" not in made
     assert "source_model/corner" not in made
-    (late,) = home.rows("SELECT epochs, test_error, undefined_because FROM source_models WHERE task = 'late'")
-    assert late[:2] == (0, None)
-    assert "constant in train" in str(late[2])
+    (late,) = home.rows(
+        "SELECT epochs, test_error, n_unseen, undefined_because FROM source_models WHERE task = 'late'"
+    )
+    assert late[:3] == (0, None, 10)
+    assert "constant in train" in str(late[3])
 
     # What was wrong is mended: only that and what follows from it is made.
     np.save(home.data / "features.npy", features)

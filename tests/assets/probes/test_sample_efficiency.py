@@ -114,6 +114,15 @@ def test_a_source_that_is_constant_in_train_is_left_out_and_named(curves: Curves
     assert "constant in train and so without an embedding: late" in manifest.recorded["facts"]["note"]
 
 
+def test_an_untrainable_source_still_counts_its_rows(curves: Curves) -> None:
+    """Among the 30 test rows, those that show a one carry the value that train never showed."""
+    (row,) = curves.home.store.read_table("curves", "source_models", ["late"]).rows(named=True)
+    ones = int((load_digits().target[50:80] == 1).sum())
+    assert (row["n_train"], row["n_test"], row["n_unseen"], row["n_classes"]) == (50, 30, ones, 1)
+    assert ones > 0
+    assert "constant in train" in row["undefined_because"]
+
+
 def test_the_first_source_is_the_first_that_has_an_embedding(curves: Curves) -> None:
     assert not curves.run().failed
     assert set(curves.rows()["source"]) == {"even", None}
