@@ -68,7 +68,7 @@ def empirical_conditional(
     p = np.where(by_source > 0, counts / np.maximum(by_source, 1), marginal)
     positive = counts > 0
     entropy = -float((counts[positive] * np.log(p[positive])).sum()) / max(n, 1)
-    return Conditional(p, max(entropy, 0.0), n)
+    return Conditional(p, max(0.0, entropy), n)  # in this order: of 0.0 and -0.0 the first is taken
 
 
 @dataclass

@@ -110,6 +110,8 @@ def test_a_source_value_without_rows_takes_the_marginal() -> None:
     conditional = empirical_conditional(np.array([0, 0, 1, -1]), np.array([0, 1, 1, 0]), 3, 2)
     np.testing.assert_allclose(conditional.p, [[0.5, 0.5], [0.0, 1.0], [1 / 3, 2 / 3]])
     assert conditional.n == 3
+    determined = empirical_conditional(np.array([0, 1]), np.array([0, 1]), 2, 2)
+    assert str(determined.entropy) == "0.0"  # without a sign
 
 
 def test_blocks_and_groups_of_targets_change_nothing() -> None:
