@@ -6,11 +6,11 @@ Which environment variables choose it is decided here and nowhere else.
 import os
 from functools import cache
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import dagster as dg
 from pydantic import Field
 
+from resources.addresses import without_credentials
 from resources.store import Store
 from resources.tracking import Tracking
 from resources.warehouse import Warehouse
@@ -36,8 +36,7 @@ def mlflow_address() -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri.startswith("http"):
         return f"http://127.0.0.1:{os.environ.get('TRANSFERABILITY_MLFLOW_PORT', '5000')}"
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return without_credentials(uri)
 
 
 def dagster_address() -> str:

@@ -20,6 +20,7 @@ from urllib.request import url2pathname
 
 from filelock import FileLock
 
+from resources.addresses import credentials, without_credentials, without_secrets
 from resources.errors import StoreError, first_line
 from resources.processes import lives, this_process
 
@@ -123,7 +124,8 @@ class TrackedRun:
             call()
         except Exception as error:
             self._broken = True
-            _LOG.warning("MLflow: %s failed (%s); this run is tracked no further", action, first_line(error))
+            said = _said(error, self._client.tracking_uri)
+            _LOG.warning("MLflow: %s failed (%s); this run is tracked no further", action, said)
 
 
 class Untracked(TrackedRun):
@@ -164,7 +166,7 @@ class Tracking:
     """
 
     home: Path
-    uri: str | None = None
+    uri: str | None = field(default=None, repr=False)  # it may hold a password
     ui: str = "http://127.0.0.1:5000"
     _client: "MlflowClient | None" = field(default=None, init=False, repr=False)
     _experiments: dict[str, str] = field(default_factory=dict, init=False, repr=False)
@@ -172,8 +174,8 @@ class Tracking:
 
     @property
     def tracking_uri(self) -> str:
-        """Where runs are recorded."""
-        return self.uri or f"sqlite:///{self.home / 'mlflow.db'}"
+        """Where runs are recorded, as MLflow is told: a server's name and password reach it by the environment."""
+        return without_credentials(self.uri or f"sqlite:///{self.home / 'mlflow.db'}")
 
     @contextlib.contextmanager
     def run(self, experiment: str, name: str, tags: Mapping[str, str]) -> Iterator[TrackedRun]:
@@ -199,7 +201,7 @@ class Tracking:
             for run in orphans:
                 client.set_terminated(run.info.run_id, "KILLED")
         except Exception as error:
-            _LOG.warning("MLflow: %s is not reachable (%s)", self._where(), first_line(error))
+            _LOG.warning("MLflow: %s is not reachable (%s)", self._where(), _said(error, self.uri or ""))
             return 0
         return len(orphans)
 
@@ -218,9 +220,8 @@ class Tracking:
         except StoreError:
             raise
         except Exception as error:
-            raise StoreError(
-                f"MLflow run {run_id}: cannot be read from {self._where()} ({first_line(error)})"
-            ) from error
+            said = _said(error, self.uri or "")
+            raise StoreError(f"MLflow run {run_id}: cannot be read from {self._where()} ({said})") from error
 
     def _open(self, experiment: str, name: str, tags: Mapping[str, str]) -> TrackedRun:
         if time.monotonic() < self._away_until:
@@ -233,7 +234,9 @@ class Tracking:
         except Exception as error:
             self._away_until = time.monotonic() + _RETRY_AFTER
             self._client = None
-            _LOG.warning("MLflow: %s is not reachable (%s); not tracked", self._where(), first_line(error))
+            _LOG.warning(
+                "MLflow: %s is not reachable (%s); not tracked", self._where(), _said(error, self.uri or "")
+            )
             return Untracked()
         return TrackedRun(client, identity, run.info.run_id, self.ui.rstrip("/"), run.info.artifact_uri or "")
 
@@ -243,6 +246,9 @@ class Tracking:
     def _connected(self) -> "MlflowClient":
         if self._client is None:
             self._knock()
+            # Its errors quote the whole address, and Dagster and its own libraries keep or print them.
+            if self.uri and self.uri != self.tracking_uri and (known := credentials(self.uri)):
+                os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = known
             # MLflow reads these when it is first imported; its defaults wait for minutes on a server that is down.
             for key, value in {
                 "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -271,7 +277,12 @@ class Tracking:
             return
         parts = urlsplit(self.tracking_uri)
         if parts.scheme in {"http", "https"} and parts.hostname:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
+            try:
+                port = parts.port or (443 if parts.scheme == "https" else 80)
+            except ValueError:  # whose text quotes what may be half a password
+                raise StoreError(
+                    "no port follows its colon; write /, ?, # and @ in a password as %2F, %3F, %23, %40"
+                ) from None
             socket.create_connection((parts.hostname, port), timeout=3).close()
 
     def _experiment(self, client: "MlflowClient", name: str) -> str:
@@ -291,6 +302,11 @@ class Tracking:
                         client.restore_experiment(found.experiment_id)
                     self._experiments[name] = found.experiment_id
         return self._experiments[name]
+
+
+def _said(error: Exception, address: str) -> str:
+    """What another library says, for people: in a line, and without the password of the address it was given."""
+    return first_line(Exception(without_secrets(str(error), address) or type(error).__name__))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,7 @@
 """MLflow runs end as what they came to, and a server that is away costs seconds and nothing else."""
 
+import base64
+import json
 import logging
 import os
 import socket
@@ -7,11 +9,16 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from resources import tracking as module
+from resources.addresses import without_secrets
+from resources.errors import StoreError
 from resources.processes import this_process
 from resources.tracking import OWNER_TAG, Tracking, Untracked
 
@@ -221,6 +228,94 @@ def test_tracking_goes_on_when_the_store_is_back(tmp_path: Path, monkeypatch: py
     with tracking.run("study", "third", {}) as run:
         run.metrics({"n": 1})
     assert stored(tracking, run.run_id).info.status == "FINISHED"
+
+
+class _Server:
+    """A real server in front of no MLflow: it refuses every call, drops it, or answers and then refuses."""
+
+    def __init__(self, manner: str) -> None:
+        self.seen: list[str | None] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _answer(self) -> None:
+                outer.seen.append(self.headers.get("Authorization"))
+                if manner == "drops":
+                    self.connection.close()
+                    return
+                found = {
+                    "search": {"experiments": []},
+                    "get-by-name": {"experiment": {"experiment_id": "1", "lifecycle_stage": "active"}},
+                    "create": {"run": {"info": {"run_id": "r", "experiment_id": "1", "artifact_uri": "x:/"}}},
+                }.get(urlsplit(self.path).path.rpartition("/")[2])
+                known = manner == "refuses later" and found is not None
+                body = json.dumps(found).encode() if known else b"come back later"
+                self.send_response(200 if known else 503)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = _answer  # noqa: N815
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.place = f"127.0.0.1:{self.http.server_port}"
+
+
+@pytest.fixture
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")  # so that what is set meanwhile is taken back
+
+
+@pytest.mark.parametrize("manner", ["refuses", "drops", "refuses later"])
+@pytest.mark.usefixtures("no_credentials")
+def test_a_password_in_the_address_reaches_the_server_and_no_message(
+    tmp_path: Path, manner: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server = _Server(manner)
+    tracking = Tracking(tmp_path, uri=f"http://me:open-s%40same@{server.place}")
+    with caplog.at_level(logging.DEBUG):
+        with tracking.run("study", "run", {}) as run:
+            run.metrics({"n": 1})
+        tracking.end_orphans("study")
+        with pytest.raises(StoreError) as refused:
+            tracking.fetch("0" * 32, "model", tmp_path)
+    assert server.seen[0] == f"Basic {base64.b64encode(b'me:open-s@same').decode()}"
+    said = caplog.text + str(refused.value) + "".join(traceback.format_exception(refused.value))
+    said += repr(tracking) + "".join(capfd.readouterr())
+    assert "MLflow: " in caplog.text
+    assert "same" not in said
+    server.http.shutdown()
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_a_password_that_was_not_written_as_an_address_asks_is_not_quoted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.DEBUG),
+        Tracking(tmp_path, uri="http://me:open/sesame@host").run("s", "r", {}),
+    ):
+        pass
+    assert "write /, ?, # and @ in a password as" in caplog.text
+    assert "open" not in caplog.text
+    assert "sesame" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no host in postgresql://me:open-sesame@db/x", "no host in postgresql://***@db/x"),
+        ("'open-sesame' is wrong", "'***' is wrong"),
+        ("http://elsewhere/?a=b@c", "http://elsewhere/?a=b@c"),
+    ],
+)
+def test_what_another_library_says_is_shown_without_the_password(text: str, shown: str) -> None:
+    assert without_secrets(text, "postgresql://me:open-sesame@db/x") == shown
 
 
 @pytest.mark.slow
