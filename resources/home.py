@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 import dagster as dg
-from pydantic import Field
+from pydantic import ConfigDict, Field, field_validator
 
-from resources.addresses import without_credentials
+from resources.addresses import credentials, without_credentials
 from resources.store import Store
 from resources.tracking import Tracking
 from resources.warehouse import Warehouse
@@ -28,12 +28,17 @@ def default_data(home: Path) -> Path:
     return Path(os.environ.get("TRANSFERABILITY_DATA") or home / "data").absolute()
 
 
-def mlflow_address() -> str:
+def tracking_server() -> str | None:
+    """`MLFLOW_TRACKING_URI`, which may hold a password; None where runs go to the embedded store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def mlflow_address(server: str | None) -> str:
     """Where people open MLflow's pages: the server itself, or the port that `transferability ui` serves.
 
     A name and password in the server's address are left out: links stand in manifests and on pages.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    uri = server or ""
     if not uri.startswith("http"):
         return f"http://127.0.0.1:{os.environ.get('TRANSFERABILITY_MLFLOW_PORT', '5000')}"
     return without_credentials(uri)
@@ -47,13 +52,31 @@ def dagster_address() -> str:
 class Home(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The folder that holds everything the project writes."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)  # what is refused may hold a password
+
     path: str = Field(description="The home folder, absolute")
-    mlflow_uri: str | None = Field(None, description="A tracking server; empty: SQLite in the home folder")
+    mlflow_uri: str | None = Field(
+        None,
+        description="A tracking server, without a password; empty: the one that MLFLOW_TRACKING_URI names",
+    )
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _holds_no_password(cls, value: str | None) -> str | None:
+        if value and credentials(value):
+            raise ValueError(
+                "mlflow_uri: holds a password, which Dagster would store; set MLFLOW_TRACKING_URI instead"
+            )
+        return value
 
     @classmethod
     def default(cls) -> "Home":
-        """The home that the environment names."""
-        return cls(path=str(default_home()), mlflow_uri=os.environ.get("MLFLOW_TRACKING_URI") or None)
+        """The home that the environment names.
+
+        Its tracking server is looked up when it is asked for: Dagster writes the values of a resource into its
+        database with every job, and the server's address may hold a password.
+        """
+        return cls(path=str(default_home()), mlflow_uri=None)
 
     @property
     def folder(self) -> Path:
@@ -83,7 +106,8 @@ class Home(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def tracking(self) -> Tracking:
         """MLflow; one object a process, since Dagster makes its resources anew for every run."""
-        return _tracking(self.folder, self.mlflow_uri, mlflow_address())
+        server = self.mlflow_uri or tracking_server()
+        return _tracking(self.folder, server, mlflow_address(server))
 
 
 @cache

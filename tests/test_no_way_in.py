@@ -1,19 +1,26 @@
 """Nothing that is read is run, nothing listens to the network unasked, and no secret or path leaves the home folder."""
 
 import ast
+import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import psutil
 import pytest
 
-from resources.home import mlflow_address
+from assets.study import Study
+from pipelines.definitions import build_definitions
+from pipelines.studies import Studies
+from resources.home import Home
 from tests.command_line import command_line
 
 ROOT = Path(__file__).parents[1]
@@ -95,7 +102,44 @@ def test_that_test_has_teeth(source: str) -> None:
 
 def test_links_to_mlflow_hold_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example.org:8443/team")
-    assert mlflow_address() == "https://mlflow.example.org:8443/team"
+    assert Home.default().tracking.ui == "https://mlflow.example.org:8443/team"
+
+
+def records(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Every value in the SQLite files of a folder, by its place; what is compressed, as it is read."""
+    for path in (path for path in folder.rglob("*.db") if path.stat().st_size):
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            for (table,) in tables:
+                for row in connection.execute(f'SELECT * FROM "{table}"'):
+                    for value in row:
+                        stored = value if isinstance(value, bytes) else str(value).encode()
+                        with contextlib.suppress(zlib.error):
+                            stored = zlib.decompress(stored)
+                        yield f"{path.name}/{table}", stored
+
+
+def test_dagsters_records_hold_no_password(
+    tiny: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run stores its job, resources' values included, compressed: a search through the files would not see it."""
+    monkeypatch.setenv("TRANSFERABILITY_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:open-sesame@127.0.0.1:{_free_port()}")
+    definitions = build_definitions(Studies({"tiny": tiny}, {}), Home.default())
+    (tmp_path / "dagster").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        job = definitions.resolve_implicit_global_asset_job_def()
+        key = dg.AssetKey(["tiny", "labels"])
+        assert job.execute_in_process(instance=instance, asset_selection=[key], partition_key="even").success
+        found = list(records(tmp_path / "dagster"))
+    assert any(b"mlflow_uri" in stored for place, stored in found if place.endswith("/snapshots"))
+    assert [place for place, stored in found if b"sesame" in stored] == []
+
+
+def test_a_password_in_the_launchpad_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="set MLFLOW_TRACKING_URI instead") as refused:
+        Home(path=str(tmp_path), mlflow_uri="http://me:open-sesame@127.0.0.1:9")
+    assert "sesame" not in str(refused.value)
 
 
 @pytest.mark.slow
@@ -115,6 +159,7 @@ def test_a_password_reaches_neither_screen_nor_log_nor_file(tmp_path: Path) -> N
     files = [path for path in home.rglob("*") if path.is_file()]
     assert any(path.suffix == ".db" for path in files), "Dagster's records are looked through, too"
     assert [path.name for path in files if b"sesame" in path.read_bytes()] == []
+    assert [place for place, stored in records(home) if b"sesame" in stored] == []
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
         "PYTHONWARNINGS": "ignore",
     }
     commands = {"Dagster": (_dagster(home.folder, dagster_port), dagster_port)}
-    if not (home.mlflow_uri or "").startswith("http"):
+    if not (home.tracking.uri or "").startswith("http"):
         # Made here first, so that the server does not race with a run over the migrations of a fresh store.
         home.tracking.end_orphans("transferability")
         commands["MLflow"] = (_mlflow(home, mlflow_port), mlflow_port)
