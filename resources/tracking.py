@@ -31,6 +31,7 @@ _LOG = logging.getLogger("transferability.tracking")
 _RETRY_AFTER = 30.0  # seconds before an unreachable server is tried again
 _SEND_EVERY = 5.0  # seconds between sendings of a run's numbers
 _PARAM_LIMIT, _PARAMS_PER_CALL, _METRICS_PER_CALL = 6000, 90, 800  # within MLflow's own limits
+_PAGE = 1000  # runs in one answer of a search
 OWNER_TAG = "transferability.process"
 
 
@@ -170,6 +171,7 @@ class Tracking:
     ui: str = "http://127.0.0.1:5000"
     _client: "MlflowClient | None" = field(default=None, init=False, repr=False)
     _experiments: dict[str, str] = field(default_factory=dict, init=False, repr=False)
+    _swept: set[str] = field(default_factory=set, init=False, repr=False)
     _away_until: float = field(default=0.0, init=False, repr=False)
 
     @property
@@ -191,19 +193,20 @@ class Tracking:
             raise
         tracked.end("FINISHED")
 
-    def end_orphans(self, experiment: str) -> int:
-        """Close runs left open by processes of this machine that no longer live; return how many."""
+    def end_orphans(self, experiment: str | None = None) -> int:
+        """Close runs left open by processes of this machine that no longer live; return how many.
+
+        Args:
+            experiment: where to look; None: in every experiment there is, without making one.
+        """
         try:
             client = self._connected()
-            identity = self._experiment(client, experiment)
-            open_runs = client.search_runs([identity], "attributes.status = 'RUNNING'", max_results=1000)
-            orphans = [run for run in open_runs if not lives(run.data.tags.get(OWNER_TAG, ""))]
-            for run in orphans:
-                client.set_terminated(run.info.run_id, "KILLED")
+            found = [e.experiment_id for e in client.search_experiments(max_results=1000)]
+            identities = found if experiment is None else [self._experiment(client, experiment)]
+            return sum(_end_orphans(client, identity) for identity in identities)
         except Exception as error:
             _LOG.warning("MLflow: %s is not reachable (%s)", self._where(), _said(error, self.uri or ""))
             return 0
-        return len(orphans)
 
     def fetch(self, run_id: str, folder: str, into: Path) -> Path:
         """Copy a folder of a run's artifacts into another folder, and return where it is there.
@@ -229,6 +232,9 @@ class Tracking:
         try:
             client = self._connected()
             identity = self._experiment(client, experiment)
+            if experiment not in self._swept:  # a run that was launched in the UI and killed has nobody else
+                self._swept.add(experiment)
+                _end_orphans(client, identity)
             owner = {OWNER_TAG: this_process()}
             run = client.create_run(identity, run_name=name, tags={**tags, **owner})
         except Exception as error:
@@ -302,6 +308,22 @@ class Tracking:
                         client.restore_experiment(found.experiment_id)
                     self._experiments[name] = found.experiment_id
         return self._experiments[name]
+
+
+def _end_orphans(client: "MlflowClient", experiment_id: str) -> int:
+    """Close the open runs of an experiment whose process is dead."""
+    open_runs: list[Any] = []
+    token: str | None = ""
+    while token is not None:
+        page = client.search_runs(
+            [experiment_id], "attributes.status = 'RUNNING'", max_results=_PAGE, page_token=token or None
+        )
+        open_runs += page
+        token = page.token or None
+    orphans = [run for run in open_runs if not lives(run.data.tags.get(OWNER_TAG, ""))]
+    for run in orphans:
+        client.set_terminated(run.info.run_id, "KILLED")
+    return len(orphans)
 
 
 def _said(error: Exception, address: str) -> str:

@@ -21,7 +21,9 @@ from assets.study import Study
 from pipelines.definitions import build_definitions
 from pipelines.studies import Studies
 from resources.home import Home
+from resources.tracking import OWNER_TAG, Tracking
 from tests.command_line import command_line
+from tests.processes import dead_process
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
@@ -164,6 +166,9 @@ def test_a_password_reaches_neither_screen_nor_log_nor_file(tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_everything_that_the_ui_starts_listens_on_this_machine_alone(tmp_path: Path) -> None:
+    tracking = Tracking(tmp_path / "home")
+    client = tracking._connected()
+    left = client.create_run(tracking._experiment(client, "a study"), tags={OWNER_TAG: dead_process()})
     ports = [_free_port(), _free_port()]
     command = [
         sys.executable,
@@ -187,6 +192,8 @@ def test_everything_that_the_ui_starts_listens_on_this_machine_alone(tmp_path: P
             listening = _listening(ui.pid)
         assert {port for _, port in listening} >= set(ports)
         assert {address for address, _ in listening} == {"127.0.0.1"}
+        assert client.get_run(left.info.run_id).info.status == "KILLED", "what a killed run left open"
+        assert {e.name for e in client.search_experiments()} <= {"Default", "a study"}, "no empty one is made"
     finally:
         ui.send_signal(signal.SIGINT)
         ui.wait(timeout=60)

@@ -38,10 +38,13 @@ def main(options: argparse.Namespace) -> int:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight idle processes, never asked here
         "PYTHONWARNINGS": "ignore",
     }
+    # First, also so that MLflow's server does not race with a run over the migrations of a fresh store.
+    home.tracking.end_orphans()
     commands = {"Dagster": (_dagster(home.folder, dagster_port), dagster_port)}
     if not (home.tracking.uri or "").startswith("http"):
-        # Made here first, so that the server does not race with a run over the migrations of a fresh store.
-        home.tracking.end_orphans("transferability")
+        environment["MLFLOW_BACKEND_STORE_URI"] = (
+            home.tracking.tracking_uri
+        )  # no argument: it may hold a password
         commands["MLflow"] = (_mlflow(home, mlflow_port), mlflow_port)
     for name, (_, port) in commands.items():
         _check_free(name, port)
@@ -93,7 +96,7 @@ def _dagster(home: Path, port: int) -> list[str]:
 def _mlflow(home: Home, port: int) -> list[str]:
     artifacts = home.folder / "mlartifacts"
     return [
-        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", home.tracking.tracking_uri,
+        sys.executable, "-m", "mlflow", "server",
         "--default-artifact-root", artifacts.as_uri(), "--host", _HOST, "--port", str(port), "--workers", "1",
     ]  # fmt: skip
 

@@ -21,6 +21,7 @@ from resources.addresses import without_secrets
 from resources.errors import StoreError
 from resources.processes import this_process
 from resources.tracking import OWNER_TAG, Tracking, Untracked
+from tests.processes import dead_process
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +131,37 @@ def test_a_killed_process_leaves_a_run_that_is_closed_later(tracking: Tracking, 
     run_id = done.stdout.strip()
     assert stored(tracking, run_id).info.status == "RUNNING"
     with tracking.run("study", "alive", {}) as alive:
-        assert tracking.end_orphans("study") >= 1
+        tracking.end_orphans("study")  # if opening that run has not done it
         assert stored(tracking, alive.run_id).info.status == "RUNNING"
     assert stored(tracking, run_id).info.status == "KILLED"
     assert tracking.end_orphans("study") == 0
+
+
+def left_open(tracking: Tracking, experiment: str, *owners: str) -> list[str]:
+    """Open runs of those processes, as a kill leaves them behind; an empty name is another program's run."""
+    client = tracking._connected()
+    identity = tracking._experiment(client, experiment)
+    return [
+        client.create_run(identity, tags={OWNER_TAG: owner} if owner else {}).info.run_id for owner in owners
+    ]
+
+
+def test_the_first_run_of_a_process_closes_what_dead_ones_left_open(tracking: Tracking, home: Path) -> None:
+    runs = left_open(tracking, "swept", dead_process(), this_process(), "elsewhere:1:1", "")
+    with Tracking(home).run("swept", "next", {}):
+        pass
+    assert [stored(tracking, run).info.status for run in runs] == ["KILLED", "RUNNING", "RUNNING", "RUNNING"]
+
+
+def test_every_experiment_is_swept_when_none_is_named_and_none_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAGE", 2)
+    tracking, dead = Tracking(tmp_path), dead_process()
+    runs = [*left_open(tracking, "one", dead), *left_open(tracking, "other", *[dead] * 5)]
+    assert tracking.end_orphans() == 6
+    assert {stored(tracking, run).info.status for run in runs} == {"KILLED"}
+    assert {e.name for e in tracking._connected().search_experiments()} == {"Default", "one", "other"}
 
 
 @pytest.mark.slow
