@@ -37,6 +37,9 @@ progress: ContextVar[Listener | None] = ContextVar("progress", default=None)
 MODEL_FOLDER = "model"
 """Where in a source model's MLflow run its weights and manifest are kept."""
 
+RETRY = dg.RetryPolicy(max_retries=1, delay=5)
+"""How often an asset is tried again after what is nobody's mistake: a full memory, a file that was busy."""
+
 INTERRUPTED = "interrupted; what was finished is kept, and the next run goes on from there"
 
 
@@ -165,20 +168,26 @@ def _stage_asset(stage: Stage, study: Study) -> dg.AssetsDefinition:
         output_required=False,
         dagster_type=cast("dg.DagsterType", dg.Nothing),
         backfill_policy=dg.BackfillPolicy.single_run() if stage.partitions != "all" else None,
-        retry_policy=dg.RetryPolicy(max_retries=1, delay=5),
+        retry_policy=RETRY,
         tags={"transferability/study": study.name, "transferability/stage": stage.command},
     )
     def body(context: dg.AssetExecutionContext, config: StageConfig, home: Home) -> Iterator[dg.Output[None]]:
-        try:
+        with no_retry_when_interrupted():
             materialize(stage, study, context, home, force=config.force)
-        except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as error:
-            # As it is, Dagster would take an interruption for a failed step and try it again.
-            raise dg.Failure(INTERRUPTED, allow_retries=False) from error
         # Every output has been committed as it ended. What is left is to let later stages of the same run begin,
         # without a second event, which Dagster would give one data version for all partitions of the run.
         yield dg.Output(None, metadata={EVENTS_ARE_LOGGED: True})
 
     return body
+
+
+@contextlib.contextmanager
+def no_retry_when_interrupted() -> Iterator[None]:
+    """As it is, Dagster would take an interruption for a failed step and try it again."""
+    try:
+        yield
+    except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as error:
+        raise dg.Failure(INTERRUPTED, allow_retries=False) from error
 
 
 def partitions_of(stage: Stage, study: Study) -> dg.StaticPartitionsDefinition | None:
@@ -197,31 +206,48 @@ def materialize(
         dagster.Failure: naming the outputs that failed, after all others have been made.
     """
     parents = parents_now(context.instance, [[study.name, parent.name] for parent in stage.after])
-    wanted = _wanted(stage, study, context)
-    try:
-        outside = stage.outside(study, home) if stage.outside else None
-    except TransferabilityError as error:
-        raise dg.Failure(f"{study.name}/{stage.name}: {error}", allow_retries=False) from error
-    failures: dict[str, str] = {}
+    wanted, outside = _prepared(stage, study, context, home)
+    mistakes: dict[str, str] = {}
+    unexpected: dict[str, str] = {}
     try:
         for partition in wanted:
             try:
                 _one(stage, study, partition, context, home, parents, outside, force)
             except TransferabilityError as error:
-                failures[partition or stage.name] = str(error)
+                mistakes[partition or stage.name] = str(error)
                 context.log.error(str(error))
             except Exception as error:
                 if len(wanted) == 1:
                     raise
                 # One failing task must not lose the others of the run.
-                failures[partition or stage.name] = f"{type(error).__name__}: {error}"
+                unexpected[partition or stage.name] = f"{type(error).__name__}: {error}"
                 context.log.exception("unexpected error")
     finally:
         if stage.tables:
             stage.publish(study, home)
-    if failures:
-        # Running a user's mistake again would not mend it.
-        raise dg.Failure(f"{study.name}/{stage.name} {_first_of(failures)}", allow_retries=False)
+    if failures := mistakes | unexpected:
+        # Running a user's mistake again would not mend it. Anything else may pass: the policy of the asset says how
+        # often it is tried again, and what has been made by then returns at once.
+        raise dg.Failure(f"{study.name}/{stage.name} {_first_of(failures)}", allow_retries=bool(unexpected))
+
+
+def _prepared(
+    stage: Stage, study: Study, context: dg.AssetExecutionContext, home: Home
+) -> tuple[tuple[str | None, ...], Mapping[str | None, Any] | None]:
+    """The outputs that a run asks for, and the identity of what they are made from outside the store.
+
+    What fails here fails all of them, and is one failed run in MLflow.
+    """
+    wanted: tuple[str | None, ...] = (None,)
+    try:
+        wanted = _wanted(stage, study, context)
+        return wanted, stage.outside(study, home) if stage.outside else None
+    except Exception as error:
+        one = wanted[0] if len(wanted) == 1 else None
+        home.tracking.failed(study.name, _run_name(stage, one), _tags(stage, study, one, context))
+        if isinstance(error, TransferabilityError):
+            raise dg.Failure(f"{study.name}/{stage.name}: {error}", allow_retries=False) from error
+        raise
 
 
 def _wanted(stage: Stage, study: Study, context: dg.AssetExecutionContext) -> tuple[str | None, ...]:
@@ -255,14 +281,12 @@ def _one(
     began = time.monotonic()
     with home.store.lock(study.name, stage.name, partition):
         identity = stage.identity(study, home, partition, outside)
-        if identity is None:
-            raise StoreError(
-                "what it is made from is not there yet; materialise its upstream assets first "
-                f"(or `transferability run {study.name}`)"
-            )
         previous = home.store.manifest(study.name, stage.name, partition)
+        if previous and previous.recorded.get("dagster_run_id") == context.run.run_id:
+            force = False  # made by this run, of which another output is now tried again
         if (
-            previous
+            identity
+            and previous
             and not force
             and previous.identity_hash == content_hash(identity)
             and home.store.holds(previous)
@@ -285,14 +309,19 @@ def _make(
     partition: str | None,
     context: dg.AssetExecutionContext,
     home: Home,
-    identity: Mapping[str, Any],
+    identity: Mapping[str, Any] | None,
     previous: Manifest | None,
     force: bool,
 ) -> tuple[Manifest, dict[str, Any]]:
     """Run the stage's body under an MLflow run and write the manifest."""
-    name = stage.name if partition is None else f"{stage.name}/{partition}"
-    with home.tracking.run(study.name, name, _tags(stage, study, partition, context)) as tracked:
+    name, tags = _run_name(stage, partition), _tags(stage, study, partition, context)
+    with home.tracking.run(study.name, name, tags) as tracked:
         began = time.monotonic()
+        if identity is None:
+            raise StoreError(
+                "what it is made from is not there yet; materialise its upstream assets first "
+                f"(or `transferability run {study.name}`)"
+            )
         work = Work(stage, study, partition, home, context.log, tracked, identity, previous, force)
         tracked.params(stage.settings(study, partition))
         stage.make(work)
@@ -300,6 +329,7 @@ def _make(
         work.tell(seconds=round(seconds, 3))
         recorded = {
             "seconds": seconds,
+            "dagster_run_id": context.run.run_id,
             "mlflow_run_id": tracked.run_id or None,
             "mlflow_run": tracked.url,
             "facts": {k: v for k, v in work._metadata.items() if isinstance(v, int | float | str)},
@@ -322,6 +352,11 @@ def _make(
     return manifest, work._metadata
 
 
+def _run_name(stage: Stage, partition: str | None) -> str:
+    """What an output's run is called in MLflow."""
+    return stage.name if partition is None else f"{stage.name}/{partition}"
+
+
 def _told_before(manifest: Manifest) -> dict[str, Any]:
     """What an output told when it was made; its page in the UI shows the latest event alone."""
     links = {key: dg.MetadataValue.url(url) for key, url in manifest.recorded.get("links", {}).items()}
@@ -331,16 +366,23 @@ def _told_before(manifest: Manifest) -> dict[str, Any]:
 def _tags(
     stage: Stage, study: Study, partition: str | None, context: dg.AssetExecutionContext
 ) -> dict[str, str]:
+    key = f"{study.name}/{stage.name}"
+    tags = run_tags(context, key, stage.code_version(study), stage.description)
+    return tags if partition is None else {**tags, "dagster/partition": partition}
+
+
+def run_tags(
+    context: dg.AssetExecutionContext, key: str, code_version: str, description: str
+) -> dict[str, str]:
+    """The tags of an asset's MLflow run: which Dagster run makes which asset, from what code."""
     run_url = f"{dagster_address()}/runs/{context.run.run_id}"
     tags = {
         "dagster/run_id": context.run.run_id,
         "dagster/run_url": run_url,
-        "dagster/asset_key": f"{study.name}/{stage.name}",
-        "dagster/code_version": stage.code_version(study),
-        "mlflow.note.content": f"{stage.description}\n\n[The run in Dagster]({run_url})",  # tags are not links
+        "dagster/asset_key": key,
+        "dagster/code_version": code_version,
+        "mlflow.note.content": f"{description}\n\n[The run in Dagster]({run_url})",  # tags are not links
     }
-    if partition is not None:
-        tags["dagster/partition"] = partition
     if commit := git_commit():
         tags["mlflow.source.git.commit"] = commit
     return tags

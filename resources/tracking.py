@@ -193,6 +193,10 @@ class Tracking:
             raise
         tracked.end("FINISHED")
 
+    def failed(self, experiment: str, name: str, tags: Mapping[str, str]) -> None:
+        """Record a run that failed before its work could begin."""
+        self._open(experiment, name, tags).end("FAILED")
+
     def end_orphans(self, experiment: str | None = None) -> int:
         """Close runs left open by processes of this machine that no longer live; return how many.
 

@@ -147,10 +147,11 @@ def _write(work: Work, folder: Path, found: dict[str, pl.DataFrame]) -> None:
     work.tell(page=dg.MetadataValue.path(str(written.index)), files=len(written.files))
     if link := work.tracked.page("report/index.html"):  # browsers follow no link from a served page to a file
         work.tell(report=dg.MetadataValue.url(link))
-    work.tell(**{f"figure {name}": _picture(name, png) for name, png in written.previews.items()})
+    work.tell(**{f"figure {name}": picture(name, png) for name, png in written.previews.items()})
 
 
-def _picture(name: str, png: bytes) -> dg.MetadataValue[str]:
+def picture(name: str, png: bytes) -> dg.MetadataValue[str]:
+    """A small figure as metadata that the UI shows."""
     data = base64.b64encode(png).decode()
     return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{data})")
 

@@ -12,7 +12,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from assets.chain import study_assets
+from assets import materialize as module
+from assets.chain import cross_study_assets, study_assets
 from assets.labels.assets import LABEL_TABLE, LABELS
 from assets.materialize import Work, progress, stage_asset
 from assets.stage import Stage, State
@@ -158,7 +159,10 @@ def test_a_range_commits_each_output_with_a_version_of_its_own(
 @pytest.mark.parametrize(
     "error", [DataError("row 3 is odd"), ValueError("unexpected"), MemoryError("too large")]
 )
-def test_a_failing_partition_does_not_lose_the_others(error: Exception, tiny: Study, home: Home) -> None:
+def test_a_failing_partition_does_not_lose_the_others(
+    error: Exception, tiny: Study, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY", dg.RetryPolicy(max_retries=1))
     instance = dg.DagsterInstance.ephemeral()
 
     def make(work: Work) -> None:
@@ -184,6 +188,29 @@ def test_a_failing_partition_does_not_lose_the_others(error: Exception, tiny: St
     again = run([stage_asset(number_stage(), tiny)], home, instance, tasks=("digit", "prime"))
     assert again.success
     assert number_stage().states(tiny, home)["is_0"] is State.DONE
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(("failures", "passes"), [(1, True), (2, False)])
+def test_what_is_nobodys_mistake_is_tried_once_more_and_nothing_else_is_made_twice(
+    tiny: Study, home: Home, force: bool, failures: int, passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY", dg.RetryPolicy(max_retries=1))
+    instance, tries = dg.DagsterInstance.ephemeral(), list[str]()
+
+    def make(work: Work) -> None:
+        tries.append(work.task)
+        if work.task == "is_0" and tries.count("is_0") <= failures:
+            raise OSError("the disk was busy")
+        make_number(work)
+
+    result = run(
+        [stage_asset(number_stage(make), tiny)], home, instance, tasks=("digit", "even"), force=force
+    )
+    assert result.success is passes
+    assert tries == ["digit", "is_0", "even", "is_0"]
+    if not passes:
+        assert failure_of(result) == "tiny/numbers [is_0]: OSError: the disk was busy"
 
 
 def test_a_users_mistake_is_not_tried_again(tiny: Study, home: Home, instance: dg.DagsterInstance) -> None:
@@ -363,6 +390,43 @@ def test_every_output_has_a_run_in_mlflow_that_ends_as_it_did(tiny: Study, tmp_p
     link = record.asset_materialization.metadata["mlflow_run"].value
     assert link == manifest.recorded["mlflow_run"]
     assert str(link).endswith(digit.info.run_id)
+
+
+def failed_runs(home: Home, experiment: str) -> list[tuple[str, str]]:
+    """Name and status of the MLflow runs of an experiment."""
+    client = home.tracking._connected()
+    found = client.search_runs([home.tracking._experiment(client, experiment)])
+    return [(run.info.run_name, run.info.status) for run in found]
+
+
+@pytest.mark.parametrize(
+    ("stage", "tasks", "name"),
+    [
+        (LABEL_TABLE, None, "label_table"),  # its inputs are not there
+        (LABELS, None, "labels"),  # no partition is chosen
+        (LABELS, ("colour", "colour"), "labels/colour"),  # the file cannot be read
+        (LABELS, ("colour", "big"), "labels"),
+    ],
+)
+def test_what_fails_before_it_begins_is_a_failed_run_in_mlflow(
+    stage: Stage, tasks: tuple[str, str] | None, name: str, table_study: Any, tmp_path: Path,
+    instance: dg.DagsterInstance,
+) -> None:  # fmt: skip
+    home, study = Home(path=str(tmp_path / "tracked")), table_study.open()
+    table_study.table.write_text("picture,colour\n1.png,red,extra\n")
+    assert not run([stage_asset(stage, study)], home, instance, tasks=tasks).success
+    assert failed_runs(home, "shapes") == [(name, "FAILED")]
+
+
+def test_the_page_across_studies_fails_once_in_mlflow_and_says_why(
+    tiny: Study, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    home = Home(path=str(tmp_path / "tracked"))
+    assets = cross_study_assets([tiny])
+    result = dg.materialize(assets, instance=instance, resources={"home": home}, raise_on_error=False)
+    assert "benchmark_report: no study has run to its report yet" in failure_of(result)
+    assert failed_runs(home, "across_studies") == [("benchmark_report", "FAILED")]
+    assert assets[0].op.retry_policy == module.RETRY
 
 
 def test_a_server_that_is_down_does_not_decide(

@@ -16,7 +16,7 @@ from typing import Any
 
 LIMIT = 0.05
 METHODS = {
-    "Tracking": ("_open", "end_orphans"),
+    "Tracking": ("_open", "failed", "end_orphans"),
     "TrackedRun": ("params", "metrics", "tags", "artifact", "keep", "end"),
 }
 

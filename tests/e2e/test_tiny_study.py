@@ -416,9 +416,24 @@ def test_sample_efficiency_is_shown_once_it_has_been_measured(home: Home) -> Non
 
 @pytest.mark.slow
 def test_the_page_across_studies_is_made_from_what_has_run(home: Home) -> None:
-    place = TransferabilityHome(path=str(home.path), mlflow_uri="http://127.0.0.1:9")
+    place = TransferabilityHome(path=str(home.path))
     studies = [load_study(home.path / "studies" / "tiny.yaml", home.path)]
-    assert dg.materialize(cross_study_assets(studies), resources={"home": place}).success
+    done = dg.materialize(cross_study_assets(studies), resources={"home": place})
+    (event,) = done.get_asset_materialization_events()
+    told = event.materialization.metadata
+    assert told["seconds"].value > 0
+    assert "data:image/png;base64," in told["figure figure-6"].value
+    tracked = place.tracking._connected().get_run(str(told["mlflow_run"].value).rpartition("/")[2])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.params == {"studies": "tiny", "code": "1"}
+    assert tracked.data.metrics == {"studies": 1, "seconds": told["seconds"].value}
+    assert {
+        "dagster/run_id": done.run_id,
+        "dagster/asset_key": "benchmark_report",
+        "dagster/code_version": "1",
+        "transferability/data_version": event.materialization.tags["dagster/data_version"],
+    }.items() <= tracked.data.tags.items()
+    assert f"/runs/{done.run_id})" in tracked.data.tags["mlflow.note.content"]
     folder = home.path / "reports" / "all-studies"
     page = Page((folder / "index.html").read_text())
     ((median, n_targets),) = home.rows(
