@@ -4,7 +4,8 @@ import dagster as dg
 from pydantic import Field
 
 from assets.study import Study
-from pipelines.reconcile import Request, end_orphans, reconcile
+from pipelines.reconcile import Request, chosen_sources, end_orphans, reconcile
+from resources.errors import StudyError
 from resources.home import Home
 
 
@@ -40,10 +41,14 @@ def _job(study: Study, suffix: str, only: str | None, description: str) -> dg.Jo
         # Imported here: the module that builds the definitions imports this one.
         from pipelines.definitions import study_definitions
 
+        try:
+            sources = chosen_sources(config.sources, study)
+        except StudyError as error:
+            raise dg.Failure(f"{study.name}: sources: {error}", allow_retries=False) from None
         if end_orphans(context.instance):
             home.tracking.end_orphans(study.name)
         definitions = dg.Definitions.merge(study_definitions(study), dg.Definitions(resources={"home": home}))
-        request = Request(only=only, sources=tuple(config.sources) or None, force=config.force)
+        request = Request(only=only, sources=sources or None, force=config.force)
         outcome = reconcile(study, home, definitions, context.instance, request)
         context.log.info("made: %s", outcome.made or "nothing, everything was up to date")
         if outcome.failed:

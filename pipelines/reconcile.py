@@ -6,6 +6,7 @@ The command line, the jobs and the nightly schedule all go through here, so that
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from itertools import pairwise
 
 import dagster as dg
@@ -55,6 +56,24 @@ class Outcome:
     def nothing_to_do(self) -> bool:
         """Whether everything was up to date."""
         return not self.made and not self.failed
+
+
+def chosen_sources(names: Iterable[str], study: Study) -> tuple[str, ...]:
+    """The sources of those names, as a person gave them.
+
+    Raises:
+        StudyError: for a name that is no source's; it tells the nearest ones.
+    """
+    chosen = tuple(names)
+    for name in chosen:
+        if name not in study.sources:
+            near = get_close_matches(name, study.sources, 3)
+            raise StudyError(
+                f"no source '{name}'; the sources are {', '.join(study.sources[:10])}"
+                f"{', …' if len(study.sources) > 10 else ''}"
+                f"{'; the nearest: ' if near else ''}{', '.join(near)}"
+            )
+    return chosen
 
 
 Announce = Callable[[Stage, int], None]

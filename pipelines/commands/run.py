@@ -15,7 +15,7 @@ from assets.study import Study
 from pipelines.console import Console
 from pipelines.instance import open_instance
 from pipelines.interruption import interruptions
-from pipelines.reconcile import Outcome, Request, end_orphans, reconcile
+from pipelines.reconcile import Outcome, Request, chosen_sources, end_orphans, reconcile
 from pipelines.studies import find_studies
 from pipelines.summary import summary_lines
 from resources.errors import StudyError, one_line
@@ -34,7 +34,7 @@ def main(options: argparse.Namespace) -> int:
     began = time.monotonic()
     home = Home.default()
     study = find_studies(home.folder, home.data).get(options.study)
-    request = Request(options.only, _sources(options.sources, study.sources), options.force)
+    request = Request(options.only, _sources(options.sources, study), options.force)
     console = Console()
     with open_instance(home.folder) as instance, _alone(home, study.name, console):
         outcome = bring_up_to_date(study, home, instance, request, console)
@@ -82,17 +82,13 @@ def bring_up_to_date(
     return outcome
 
 
-def _sources(text: str | None, known: tuple[str, ...]) -> tuple[str, ...] | None:
+def _sources(text: str | None, study: Study) -> tuple[str, ...] | None:
     if text is None:
         return None
-    wanted = tuple(part.strip() for part in text.split(",") if part.strip())
-    for name in wanted:
-        if name not in known:
-            raise StudyError(
-                f"--sources: no source '{name}'; the sources are {', '.join(known[:10])}"
-                f"{', …' if len(known) > 10 else ''}"
-            )
-    return wanted
+    try:
+        return chosen_sources((part.strip() for part in text.split(",") if part.strip()), study)
+    except StudyError as error:
+        raise StudyError(f"--sources: {error}") from None
 
 
 @contextmanager

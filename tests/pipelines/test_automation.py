@@ -228,6 +228,19 @@ def _job() -> None:
     pass
 
 
+def test_a_job_refuses_a_source_that_the_study_has_not(made: Any, home: Home) -> None:
+    study = made.open()
+    job = definitions(study, home).resolve_job_def("shapes_study")
+    config = {"ops": {"shapes_bring_study_up_to_date": {"config": {"sources": ["big", "rund"]}}}}
+    result = job.execute_in_process(config, instance=dg.DagsterInstance.ephemeral(), raise_on_error=False)
+    (failed,) = [event for event in result.all_events if event.is_step_failure]
+    assert failed.step_failure_data.user_failure_data is not None
+    assert (
+        failed.step_failure_data.user_failure_data.description
+        == "shapes: sources: no source 'rund'; the sources are colour, round, big; the nearest: round"
+    )
+
+
 @pytest.mark.slow
 def test_the_statistics_job_reads_and_counts(table_study: Any, home: Home, tmp_path: Path) -> None:
     study = table_study.open()
