@@ -406,7 +406,7 @@ def _log_materialization(
         ),
         **{key: value for key, value in facts.items() if value is not None},
     }
-    rows = facts.get(f"{stage.tables[0].name}_rows") if stage.tables else None
+    rows = facts.get(f"{stage.table.name}_rows") if stage.table else None
     if rows is not None:
         metadata["dagster/row_count"] = rows
     context.log_event(
@@ -431,7 +431,7 @@ def _dependency(stage: Stage, parent: Stage, study: Study) -> dg.AssetDep:
 
 
 def _definition_metadata(stage: Stage) -> dict[str, Any]:
-    if not stage.tables:
+    if stage.table is None:
         return {}
     columns = [
         dg.TableColumn(
@@ -440,10 +440,10 @@ def _definition_metadata(stage: Stage) -> dict[str, Any]:
             column.description,
             constraints=dg.TableColumnConstraints(nullable=not column.required),
         )
-        for column in stage.tables[0].columns
+        for column in stage.table.columns
     ]
     return {
         "dagster/column_schema": dg.TableSchema(columns),
-        "dagster/table_name": f"main.{stage.tables[0].name}",
+        "dagster/table_name": f"main.{stage.table.name}",
         "tables": ", ".join(table.name for table in stage.tables),
     }

@@ -61,6 +61,13 @@ class Stage:
     pool: str | None = None
     command: str = "statistics"
 
+    @property
+    def table(self) -> Table | None:
+        """The table that stands for the stage in the UI: the one of its name, else its first."""
+        return next(
+            (table for table in self.tables if table.name == self.name), next(iter(self.tables), None)
+        )
+
     def outputs(self, study: Study) -> tuple[str | None, ...]:
         """The partitions of the stage in a study; (None,) for a single output."""
         return {"all": (None,), "tasks": study.tasks, "sources": study.sources}[self.partitions]

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 from assets.chain import cross_study_assets
+from assets.materialize import stage_asset
+from assets.reports.assets import HARDNESS_CORRELATION, TRANSFER_CORRELATION
 from assets.reports.formatting import number
 from assets.study import load_study
 from resources.errors import StoreError
@@ -340,6 +342,16 @@ def test_mlflow_keeps_the_page_and_what_is_small_beside_it(home: Home) -> None:
     assert not [name for name in kept if name.startswith("figures/")], (
         "the large figures stay beside the page"
     )
+
+
+def test_the_row_count_in_the_ui_is_that_of_the_assets_own_table(home: Home) -> None:
+    place = TransferabilityHome(path=str(home.path), mlflow_uri="http://127.0.0.1:9")
+    study = load_study(home.path / "studies" / "tiny.yaml", home.path)
+    for stage in (TRANSFER_CORRELATION, HARDNESS_CORRELATION):
+        done = dg.materialize([stage_asset(stage, study)], resources={"home": place})
+        (event,) = done.get_asset_materialization_events()
+        ((rows,),) = home.rows(f"SELECT count(*) FROM {stage.name}")
+        assert event.materialization.metadata["dagster/row_count"].value == rows > 0
 
 
 def test_no_absolute_path_in_manifests_and_page(home: Home) -> None:

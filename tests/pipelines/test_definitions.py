@@ -105,6 +105,16 @@ def test_every_asset_with_a_table_shows_its_columns(shipped: dg.Definitions) -> 
         assert all(column.description for column in schema.columns), spec.key
 
 
+def test_the_table_of_an_asset_is_the_one_of_its_name(shipped: dg.Definitions) -> None:
+    checked = set()
+    for spec in shipped.resolve_all_asset_specs():
+        name = spec.key.path[-1]
+        if name in str(spec.metadata.get("tables", "")).split(", "):
+            assert spec.metadata["dagster/table_name"] == f"main.{name}"
+            checked.add(name)
+    assert {"transfer_correlation", "hardness_correlation", "conditional_entropy", "transfer"} <= checked
+
+
 def test_the_four_studies_are_groups_with_their_jobs_sensors_and_schedules(shipped: dg.Definitions) -> None:
     studies = {"digits", "celeba", "awa2", "cub"}
     assert studies <= {spec.group_name for spec in shipped.resolve_all_asset_specs()}
