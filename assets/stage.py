@@ -135,9 +135,18 @@ class Stage:
             "inputs": inputs,
         }
 
-    def states(self, study: Study, home: Home) -> dict[str | None, State]:
-        """How every output of the stage stands."""
-        outside = self.outside(study, home) if self.outside else None
+    def states(
+        self, study: Study, home: Home, outside: Mapping[str | None, Any] | None = None
+    ) -> dict[str | None, State]:
+        """How every output of the stage stands.
+
+        Args:
+            study: the study.
+            home: the home folder.
+            outside: what `self.outside` would give, where the caller has it already.
+        """
+        if self.outside and outside is None:
+            outside = self.outside(study, home)
         return {p: self._state(study, home, p, outside) for p in self.outputs(study)}
 
     def _state(

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from assets.labels.assets import LABELS
 from assets.labels.reading import files_state, read_labels
 from assets.reports.assets import HARDNESS_CORRELATION, TRANSFER_CORRELATION
-from assets.stage import Stage
+from assets.stage import Stage, State
 from assets.study import Study
 from pipelines.conditions import CHEAP, TRAINED
 from pipelines.reconcile import RANGE_END, RANGE_START, ranges
@@ -100,16 +101,17 @@ def _label_sensor(study: Study) -> dg.SensorDefinition:
     def sensor(context: dg.SensorEvaluationContext, home: Home) -> dg.SensorResult | dg.SkipReason:
         try:
             state = files_state(study)
-            if context.cursor == state:
+            if context.cursor == state and not _out_of_date(study, home, _versions_read(study, home)):
                 return dg.SkipReason("no label file was touched")
             versions = {task: version[:32] for task, version in read_labels(study).versions.items()}
-            changed = _changed_tasks(study, home, versions)
+            changed = _out_of_date(study, home, versions)
         except TransferabilityError as error:
             return dg.SkipReason(str(error))
         if not changed:
             # Only now: as long as a label differs from what was read, every tick looks again.
             return dg.SensorResult(skip_reason="touched, but every label is as it was read", cursor=state)
-        version = content_hash(versions)[:32]  # of all: what has changed shrinks while a run reads it
+        # Of all: what has changed shrinks while a run reads it.
+        version = content_hash([versions, LABELS.code_version(study)])[:32]
         if waiting := _already_asked(context.instance, study, version):
             return dg.SkipReason(waiting)
         return dg.SensorResult(run_requests=_reading(study, changed, version))
@@ -117,14 +119,17 @@ def _label_sensor(study: Study) -> dg.SensorDefinition:
     return sensor
 
 
-def _changed_tasks(study: Study, home: Home, versions: Mapping[str, str]) -> list[str]:
-    """The tasks whose labels differ from what the study last read."""
-    known = {task: home.store.manifest(study.name, "labels", task) for task in study.tasks}
-    return [
-        task
-        for task, manifest in known.items()
-        if manifest is None or manifest.data_version != versions[task] or not home.store.holds(manifest)
-    ]
+def _versions_read(study: Study, home: Home) -> dict[str, str]:
+    """The version of each task's labels as the study last read them."""
+    manifests = {task: home.store.manifest(study.name, "labels", task) for task in study.tasks}
+    return {task: manifest.data_version if manifest else "" for task, manifest in manifests.items()}
+
+
+def _out_of_date(study: Study, home: Home, versions: Mapping[str, str]) -> list[str]:
+    """The tasks to read: labels of another version, an output that is gone, or one that older code wrote."""
+    outside: dict[str | None, str] = {**versions}
+    states = LABELS.states(study, home, outside)
+    return [task for task, state in states.items() if task is not None and state is not State.DONE]
 
 
 def _already_asked(instance: dg.DagsterInstance, study: Study, version: str) -> str | None:

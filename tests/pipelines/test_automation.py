@@ -163,6 +163,32 @@ def test_reading_that_fails_is_tried_again_thrice_and_after_the_next_change(
     assert look(study, home, cursor, instance)[0] == []
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".manifest.json"])
+def test_labels_that_are_gone_are_read_again_though_no_file_was_touched(
+    watched: tuple[Study, str | None], home: Home, suffix: str
+) -> None:
+    study, cursor = watched
+    instance = dg.DagsterInstance.ephemeral()
+    home.store.path("shapes", "labels", "round", suffix).unlink()
+    (request,), cursor, _ = look(study, home, cursor, instance)
+    assert asked([request]) == [("round", "round")]
+    assert read(study, home, request, instance)
+    assert look(study, home, cursor, instance) == ([], cursor, "no label file was touched")
+
+
+def test_labels_that_older_code_wrote_are_read_again(
+    watched: tuple[Study, str | None], home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, cursor = watched
+    instance = dg.DagsterInstance.ephemeral()
+    newer = LABELS.code + "-newer"
+    monkeypatch.setitem(LABELS.__dict__, "code", newer)
+    (request,), cursor, _ = look(study, home, cursor, instance)
+    assert asked([request]) == [("colour", "big")]
+    assert read(study, home, request, instance)
+    assert look(study, home, cursor, instance) == ([], cursor, "no label file was touched")
+
+
 def test_a_changed_split_concerns_every_task(made: Any, home: Home) -> None:
     options = {**made.content["dataset"]["options"], "seed": 1}
     study = made.open(dataset={"reader": "table", "options": options})
