@@ -21,7 +21,7 @@ from assets.provenance import EVENTS_ARE_LOGGED, Parents, git_commit, parents_no
 from assets.stage import Stage
 from assets.study import Study
 from resources.errors import StoreError, TransferabilityError
-from resources.home import Home, dagster_address
+from resources.home import Home
 from resources.names import partition_key, task_of
 from resources.store import Manifest, atomic_path, content_hash
 from resources.tracking import TrackedRun
@@ -244,7 +244,7 @@ def _prepared(
         return wanted, stage.outside(study, home) if stage.outside else None
     except Exception as error:
         one = wanted[0] if len(wanted) == 1 else None
-        home.tracking.failed(study.name, _run_name(stage, one), _tags(stage, study, one, context))
+        home.tracking.failed(study.name, _run_name(stage, one), _tags(stage, study, one, context, home))
         if isinstance(error, TransferabilityError):
             raise dg.Failure(f"{study.name}/{stage.name}: {error}", allow_retries=False) from error
         raise
@@ -314,7 +314,7 @@ def _make(
     force: bool,
 ) -> tuple[Manifest, dict[str, Any]]:
     """Run the stage's body under an MLflow run and write the manifest."""
-    name, tags = _run_name(stage, partition), _tags(stage, study, partition, context)
+    name, tags = _run_name(stage, partition), _tags(stage, study, partition, context, home)
     with home.tracking.run(study.name, name, tags) as tracked:
         began = time.monotonic()
         if identity is None:
@@ -364,18 +364,18 @@ def _told_before(manifest: Manifest) -> dict[str, Any]:
 
 
 def _tags(
-    stage: Stage, study: Study, partition: str | None, context: dg.AssetExecutionContext
+    stage: Stage, study: Study, partition: str | None, context: dg.AssetExecutionContext, home: Home
 ) -> dict[str, str]:
     key = f"{study.name}/{stage.name}"
-    tags = run_tags(context, key, stage.code_version(study), stage.description)
+    tags = run_tags(context, home, key, stage.code_version(study), stage.description)
     return tags if partition is None else {**tags, "dagster/partition": partition}
 
 
 def run_tags(
-    context: dg.AssetExecutionContext, key: str, code_version: str, description: str
+    context: dg.AssetExecutionContext, home: Home, key: str, code_version: str, description: str
 ) -> dict[str, str]:
     """The tags of an asset's MLflow run: which Dagster run makes which asset, from what code."""
-    run_url = f"{dagster_address()}/runs/{context.run.run_id}"
+    run_url = f"{home.dagster_address}/runs/{context.run.run_id}"
     tags = {
         "dagster/run_id": context.run.run_id,
         "dagster/run_url": run_url,

@@ -127,7 +127,7 @@ def _versions_read(study: Study, home: Home) -> dict[str, str]:
 
 def _out_of_date(study: Study, home: Home, versions: Mapping[str, str]) -> list[str]:
     """The tasks to read: labels of another version, an output that is gone, or one that older code wrote."""
-    outside: dict[str | None, str] = {**versions}
+    outside: dict[str | None, str] = dict(versions.items())
     states = LABELS.states(study, home, outside)
     return [task for task, state in states.items() if task is not None and state is not State.DONE]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 from pydantic import ConfigDict, Field, field_validator
 
-from resources.addresses import credentials, without_credentials
+from resources.addresses import credentials, page_address, without_credentials
 from resources.store import Store
 from resources.tracking import Tracking
 from resources.warehouse import Warehouse
@@ -31,22 +31,6 @@ def default_data(home: Path) -> Path:
 def tracking_server() -> str | None:
     """`MLFLOW_TRACKING_URI`, which may hold a password; None where runs go to the embedded store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or None
-
-
-def mlflow_address(server: str | None) -> str:
-    """Where people open MLflow's pages: the server itself, or the port that `transferability ui` serves.
-
-    A name and password in the server's address are left out: links stand in manifests and on pages.
-    """
-    uri = server or ""
-    if not uri.startswith("http"):
-        return f"http://127.0.0.1:{os.environ.get('TRANSFERABILITY_MLFLOW_PORT', '5000')}"
-    return without_credentials(uri)
-
-
-def dagster_address() -> str:
-    """Where people open Dagster's pages."""
-    return f"http://127.0.0.1:{os.environ.get('TRANSFERABILITY_UI_PORT', '3000')}"
 
 
 class Home(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -107,7 +91,15 @@ class Home(dg.ConfigurableResource):  # type: ignore[type-arg]
     def tracking(self) -> Tracking:
         """MLflow; one object a process, since Dagster makes its resources anew for every run."""
         server = self.mlflow_uri or tracking_server()
-        return _tracking(self.folder, server, mlflow_address(server))
+        # A name and password in a server's address are left out: links stand in manifests and on pages.
+        serves_pages = server is not None and server.startswith("http")
+        ui = without_credentials(server or "") if serves_pages else page_address(self.folder, "mlflow")
+        return _tracking(self.folder, server, ui)
+
+    @property
+    def dagster_address(self) -> str:
+        """Where people open Dagster's pages."""
+        return page_address(self.folder, "dagster")
 
 
 @cache

@@ -192,6 +192,9 @@ def test_everything_that_the_ui_starts_listens_on_this_machine_alone(tmp_path: P
             listening = _listening(ui.pid)
         assert {port for _, port in listening} >= set(ports)
         assert {address for address, _ in listening} == {"127.0.0.1"}
+        home = Home(path=str(tmp_path / "home"))
+        assert home.dagster_address == f"http://127.0.0.1:{ports[0]}", "for links of runs made elsewhere"
+        assert home.tracking.ui == f"http://127.0.0.1:{ports[1]}"
         assert client.get_run(left.info.run_id).info.status == "KILLED", "what a killed run left open"
         assert {e.name for e in client.search_experiments()} <= {"Default", "a study"}, "no empty one is made"
     finally:

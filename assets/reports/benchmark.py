@@ -53,7 +53,7 @@ def benchmark_report(studies: Sequence[Study]) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: StageConfig, home: Home
     ) -> dg.MaterializeResult[None]:
         del config  # the page is cheap: it is made whenever it is asked for
-        tags = run_tags(context, NAME, CODE_VERSION, DESCRIPTION)
+        tags = run_tags(context, home, NAME, CODE_VERSION, DESCRIPTION)
         with no_retry_when_interrupted():
             try:
                 with home.tracking.run("across_studies", NAME, tags) as tracked:

@@ -12,10 +12,9 @@ from pathlib import Path
 from types import FrameType
 
 from pipelines.instance import prepare_instance
+from resources.addresses import HOST, chosen_port, default_port, note_ports
 from resources.errors import StoreError
 from resources.home import PROJECT_ROOT, Home
-
-_HOST = "127.0.0.1"
 
 
 def main(options: argparse.Namespace) -> int:
@@ -25,8 +24,8 @@ def main(options: argparse.Namespace) -> int:
         StoreError: if a port is taken.
     """
     home = Home.default()
-    dagster_port = options.port or int(os.environ.get("TRANSFERABILITY_UI_PORT", "3000"))
-    mlflow_port = options.mlflow_port or int(os.environ.get("TRANSFERABILITY_MLFLOW_PORT", "5000"))
+    dagster_port = options.port or chosen_port("dagster") or default_port("dagster")
+    mlflow_port = options.mlflow_port or chosen_port("mlflow") or default_port("mlflow")
     prepare_instance(home.folder)
     environment = {
         **os.environ,
@@ -48,6 +47,7 @@ def main(options: argparse.Namespace) -> int:
         commands["MLflow"] = (_mlflow(home, mlflow_port), mlflow_port)
     for name, (_, port) in commands.items():
         _check_free(name, port)
+    note_ports(home.folder, {"dagster": dagster_port, "mlflow": mlflow_port})
     # Started in the background by a script, we would hand on that interrupts are ignored, and could stop nothing.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     servers = {
@@ -55,7 +55,7 @@ def main(options: argparse.Namespace) -> int:
         for name, (command, _) in commands.items()
     }
     for name, (_, port) in commands.items():
-        print(f"{name}: http://{_HOST}:{port}", flush=True)
+        print(f"{name}: http://{HOST}:{port}", flush=True)
     return _serve(servers)
 
 
@@ -90,14 +90,14 @@ def _serve(servers: dict[str, subprocess.Popen[bytes]]) -> int:
 def _dagster(home: Path, port: int) -> list[str]:
     workspace = home / "dagster" / "workspace.yaml"
     shutil.copyfile(PROJECT_ROOT / "workspace.yaml", workspace)
-    return [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", _HOST, "-p", str(port)]
+    return [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", HOST, "-p", str(port)]
 
 
 def _mlflow(home: Home, port: int) -> list[str]:
     artifacts = home.folder / "mlartifacts"
     return [
         sys.executable, "-m", "mlflow", "server",
-        "--default-artifact-root", artifacts.as_uri(), "--host", _HOST, "--port", str(port), "--workers", "1",
+        "--default-artifact-root", artifacts.as_uri(), "--host", HOST, "--port", str(port), "--workers", "1",
     ]  # fmt: skip
 
 
@@ -105,8 +105,8 @@ def _check_free(name: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_HOST, port))
+            probe.bind((HOST, port))
         except OSError:
             raise StoreError(
-                f"{name}: port {port} of {_HOST} is taken; choose another (`transferability ui --help`)"
+                f"{name}: port {port} of {HOST} is taken; choose another (`transferability ui --help`)"
             ) from None
