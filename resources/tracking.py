@@ -273,8 +273,11 @@ class Tracking:
 
             self.home.mkdir(parents=True, exist_ok=True)
             with FileLock(self.home / ".mlflow.lock"):  # several processes migrating a fresh store would race
+                fresh = self.uri is None and not (self.home / "mlflow.db").stat().st_size
                 client = MlflowClient(tracking_uri=self.tracking_uri)
                 client.search_experiments(max_results=1)
+                if fresh:  # MLflow's own empty experiment, which would stand beside the studies
+                    client.delete_experiment("0")
             self._client = client
         return self._client
 

@@ -54,8 +54,9 @@ def main(options: argparse.Namespace) -> int:
         name: subprocess.Popen(command, env=environment, cwd=home.folder)  # noqa: S603 - our own commands
         for name, (command, _) in commands.items()
     }
+    pages = {"Dagster": "", "MLflow": "/#/experiments"}  # MLflow's first page is about other things
     for name, (_, port) in commands.items():
-        print(f"{name}: http://{HOST}:{port}", flush=True)
+        print(f"{name}: http://{HOST}:{port}{pages[name]}", flush=True)
     return _serve(servers)
 
 

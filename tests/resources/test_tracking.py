@@ -67,6 +67,13 @@ def test_a_run_holds_what_was_recorded_and_is_finished(
     assert run.url.endswith(f"/#/experiments/{found.info.experiment_id}/runs/{run.run_id}")
 
 
+def test_a_new_store_shows_the_studies_and_no_empty_experiment(tmp_path: Path) -> None:
+    for _process in range(2):  # MLflow makes its default experiment whenever it finds none of that number
+        with Tracking(tmp_path).run("digits", "labels/even", {}):
+            pass
+        assert [e.name for e in Tracking(tmp_path)._connected().search_experiments()] == ["digits"]
+
+
 def test_a_curve_keeps_all_its_steps_however_many(tracking: Tracking) -> None:
     from mlflow.tracking import MlflowClient
 
@@ -161,7 +168,7 @@ def test_every_experiment_is_swept_when_none_is_named_and_none_is_made(
     runs = [*left_open(tracking, "one", dead), *left_open(tracking, "other", *[dead] * 5)]
     assert tracking.end_orphans() == 6
     assert {stored(tracking, run).info.status for run in runs} == {"KILLED"}
-    assert {e.name for e in tracking._connected().search_experiments()} == {"Default", "one", "other"}
+    assert {e.name for e in tracking._connected().search_experiments()} == {"one", "other"}
 
 
 @pytest.mark.slow
