@@ -109,6 +109,21 @@ class Live:
         assert "errors" not in found, found
         return found["data"]
 
+    def launch(self, job: str) -> str:
+        """Launch a job as its page in the UI does; return the run's id."""
+        selector = f'{{repositoryName: "__repository__", repositoryLocationName: "transferability", jobName: "{job}"}}'
+        launched = self.graphql(
+            f"mutation {{launchRun(executionParams: {{selector: {selector}, runConfigData: {{}}}}) "
+            "{__typename ... on LaunchRunSuccess {run {runId}}}}"
+        )["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess"
+        return str(launched["run"]["runId"])
+
+    def statuses(self, runs: list[str]) -> list[str]:
+        """How those runs stand."""
+        queries = [f'{{runOrError(runId: "{run}") {{... on Run {{status}}}}}}' for run in runs]
+        return [self.graphql(query)["runOrError"]["status"] for query in queries]
+
     def run(self) -> "subprocess.CompletedProcess[str]":
         """`transferability run` over the same home folder."""
         return command_line(self.home, timeout=900, threads=2)("run", "pictures")
@@ -243,18 +258,27 @@ def test_switched_on_in_the_ui_training_follows_the_labels_and_the_report_is_mad
     assert not any("pixels" in assets for _, _, assets in new)
 
 
+def test_runs_beyond_the_limit_wait_in_the_queue(live: Live) -> None:
+    live.wait("quiet", lambda: all(status == "SUCCESS" for status, *_ in live.assets_of_runs()))
+    launched = [live.launch("pictures_statistics") for _ in range(4)]
+    seen = [live.statuses(launched)]
+
+    def ended() -> bool:
+        seen.append(live.statuses(launched))
+        return set(seen[-1]) == {"SUCCESS"}
+
+    live.wait("the runs", ended)
+    under_way = [sum(status in {"STARTING", "STARTED"} for status in now) for now in seen]
+    assert max(under_way) == 2, "as dagster.yaml says"
+    assert any("QUEUED" in now and under_way[i] == 2 for i, now in enumerate(seen)), seen
+
+
 def test_a_job_launched_in_the_ui_and_a_run_on_the_command_line_go_together(live: Live) -> None:
     live.mislabel("prime", 7)
-    selector = '{repositoryName: "__repository__", repositoryLocationName: "transferability", jobName: "pictures_study"}'
-    launched = live.graphql(
-        f"mutation {{launchRun(executionParams: {{selector: {selector}, runConfigData: {{}}}}) "
-        "{__typename ... on LaunchRunSuccess {run {runId}}}}"
-    )["launchRun"]
-    assert launched["__typename"] == "LaunchRunSuccess"
+    launched = live.launch("pictures_study")
     beside = live.run()
     assert beside.returncode == 0, beside.stderr
-    run = f'{{runOrError(runId: "{launched["run"]["runId"]}") {{... on Run {{status}}}}}}'
-    live.wait("the job", lambda: live.graphql(run)["runOrError"]["status"] == "SUCCESS", 900)
+    live.wait("the job", lambda: live.statuses([launched]) == ["SUCCESS"], 900)
     live.wait("quiet", lambda: all(status == "SUCCESS" for status, *_ in live.assets_of_runs()))
     after = live.run()
     assert "everything is up to date" in after.stdout, after.stdout
