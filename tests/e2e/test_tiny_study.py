@@ -295,9 +295,9 @@ def test_every_kind_of_number_on_the_page_is_the_warehouses(home: Home) -> None:
     ((median, low),) = home.rows("SELECT median_r, min_r FROM overall_correlation WHERE split = 'train'")
     assert f"has a median of {number(float(str(median)))} and runs from {number(float(str(low)))}" in words
     place = {task: i for i, task in enumerate(page.data["tasks"])}
-    errors = np.frombuffer(base64.b64decode(page.data["error"]), "<f4").reshape(len(place), len(place))
+    errors = np.frombuffer(base64.b64decode(page.data["error"]), "<f8").reshape(len(place), len(place))
     for source, target, error in home.rows("SELECT source, target, test_error FROM transfer"):
-        assert errors[place[source], place[target]] == np.float32(float(str(error)))
+        assert errors[place[source], place[target]] == float(str(error))
 
 
 def test_a_source_model_comes_back_from_its_mlflow_run(home: Home) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from assets.chain import STAGES
 from assets.labels.assets import LABELS
-from assets.probes.assets import BOUND
+from assets.probes.assets import BOUND, TRANSFER
 from assets.probes.tables import BOUND as BOUND_TABLE
+from assets.probes.tables import TRANSFER as TRANSFER_TABLE
 from assets.stage import Stage, State
 from assets.study import Study
 from pipelines.conditions import CHEAP, TRAINED
@@ -76,10 +77,11 @@ class Evaluations:
         identity = stage.identity(study, self.home, partition)
         assert identity is not None, f"{stage.name} {partition}"
         version = stage.outside(study, self.home)[partition] if stage.outside else None
-        # Of the tables that would be there, only one is read: by the check on the bound.
+        # Of the tables that would be there, two are read: by the checks on probes and bound.
+        table = {TRANSFER.name: TRANSFER_TABLE, BOUND.name: BOUND_TABLE}.get(stage.name)
         paths = (
-            [store.write_table(study.name, "bound", partition, BOUND_TABLE.frame([]))]
-            if stage is BOUND
+            [store.write_table(study.name, table.name, partition, table.frame([]))]
+            if table is not None
             else []
         )
         store.commit(study.name, stage.name, partition, identity=identity, paths=paths, data_version=version)
