@@ -16,7 +16,7 @@ from assets.probes.spectrum import spectrum_of
 from resources.errors import DataError
 
 _BYTES_PER_LABEL = (
-    52  # decisions, steps and curvatures of one row and target, with copies and a followed curvature
+    60  # decisions, steps and curvatures of one row and target, with copies and a followed curvature
 )
 _BYTES_PER_FACTOR = 12  # a value of one target's Hessian in double and of its factor in single precision
 
@@ -92,6 +92,8 @@ def fit_binary(
     spectrum = cache(partial(spectrum_of, rows))
     for varied in (False, True):
         for group in torch.split((constant != varied).nonzero()[:, 0], size):
+            if not len(group):  # as which torch splits nothing
+                continue
             problem = Problem(rows, _signs(y, group, place), penalty[group], loss)
             if varied:
                 begun = None if begin is None else begin[:, group.to(begin.device)].to(place)

@@ -5,14 +5,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from assets.probes.problem import Point, Problem
+from assets.probes.problem import Gradient, Point, Problem
 
 _STEPS = 12
 _EXACT_STEPS = 60
 
 
 def line_search(
-    problem: Problem, point: Point, weights: Tensor, direction: Tensor, decisions: Tensor, along: Tensor
+    problem: Problem,
+    point: Point | Gradient,
+    weights: Tensor,
+    direction: Tensor,
+    decisions: Tensor,
+    along: Tensor,
 ) -> Tensor:
     """Step lengths (T,) from the point: 1 wherever that lowers the objective, else near the minimum."""
     line = _Line(problem, weights, direction, decisions, along)

@@ -18,6 +18,14 @@ class Derivatives(NamedTuple):
     curvature: Tensor
 
 
+class Sums(NamedTuple):
+    """Of one block of rows: loss and curvature summed over them, (T,) each, and the slope of each row, (rows, T)."""
+
+    loss: Tensor
+    slope: Tensor
+    curvature: Tensor
+
+
 class Loss(Protocol):
     """A convex loss of one decision value."""
 
@@ -26,6 +34,10 @@ class Loss(Protocol):
 
     def __call__(self, signs: Tensor, decisions: Tensor) -> Derivatives:
         """Loss, slope and curvature at the decision values."""
+        ...
+
+    def sums(self, signs: Tensor, decisions: Tensor) -> Sums:
+        """What descent needs of a block; the signs come in the type of the decision values."""
         ...
 
 
@@ -44,6 +56,12 @@ class SquaredHinge:
             (violation > 0).to(violation.dtype).mul_(2),
         )
 
+    def sums(self, signs: Tensor, decisions: Tensor) -> Sums:
+        """See `Loss`."""
+        violation = torch.addcmul(signs.abs(), signs, decisions, value=-1).clamp_min_(0)
+        slope = torch.mul(violation, signs).mul_(-2)
+        return Sums(violation.square().sum(0), slope, 2 * torch.count_nonzero(violation, 0))
+
 
 class Logistic:
     """log(1 + exp(-y·m)) in nats, the loss of LogisticRegression, which leaves the intercept free."""
@@ -57,3 +75,8 @@ class Logistic:
         margin = signs * decisions
         wrong = torch.sigmoid(-margin)
         return Derivatives(softplus(-margin) * known, -signs * wrong, wrong * (1 - wrong) * known)
+
+    def sums(self, signs: Tensor, decisions: Tensor) -> Sums:
+        """See `Loss`."""
+        found = self(signs, decisions)
+        return Sums(found.loss.sum(0), found.slope, found.curvature.sum(0))

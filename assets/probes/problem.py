@@ -78,6 +78,42 @@ def decisions_at(problem: Problem, weights: Tensor) -> Tensor:
     return rows.decide(weights)
 
 
+@dataclass(frozen=True)
+class Gradient:
+    """Objective (T,), gradient (d + 1, T) and summed curvature (T,) at some weights, float64."""
+
+    objective: Tensor
+    gradient: Tensor
+    curvature_sum: Tensor
+
+    def select(self, targets: Tensor) -> "Gradient":
+        """The same for some of the targets."""
+        return Gradient(self.objective[targets], self.gradient[:, targets], self.curvature_sum[targets])
+
+
+def gradient_at(problem: Problem, signs: Tensor, weights: Tensor, decisions: Tensor) -> Gradient:
+    """Objective and gradient at known decision values: one product, and nothing kept of single rows.
+
+    Args:
+        problem: what is minimised.
+        signs: its signs, (n, T) in the precision of the products.
+        weights: (d + 1, T).
+        decisions: (n, T), those of the weights.
+    """
+    rows = problem.rows
+    total = torch.zeros_like(weights)
+    loss_sum, curvature_sum = torch.zeros_like(problem.c), torch.zeros_like(problem.c)
+    for part in rows.slices():
+        found = problem.loss.sums(signs[part], decisions[part])
+        loss_sum += found.loss
+        curvature_sum += found.curvature
+        rows.backward(rows.block(part), found.slope, total)
+    rows.count(weights.shape[1])
+    penalised = problem.penalised(weights)
+    objective = 0.5 * penalised.square().sum(0) + problem.c * loss_sum
+    return Gradient(objective, penalised + problem.c * total, curvature_sum)
+
+
 def point_at(problem: Problem, weights: Tensor, decisions: Tensor) -> Point:
     """Objective, gradient and curvature at known decision values: one product."""
     rows = problem.rows

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from assets.probes.line_search import line_search
-from assets.probes.problem import Point, Problem, decisions_at, point_at
+from assets.probes.problem import Gradient, Problem, decisions_at, gradient_at
 from assets.probes.rows import select_targets
 from assets.probes.spectrum import Spectrum
 
 _MEMORY = 12
 _MOST_STEPS = 100
 _WINDOW = 8  # steps over which the speed of a target is judged
+_DECREASE = 1e-4  # of what the slope promises: a step that brings less is searched for a better length
+_ROUNDING = 2e-7  # of the objective in float32
 _PATIENCE = 40  # steps that a target may still need at that speed; beyond them a factor of its own is cheaper
 
 
@@ -84,32 +86,84 @@ def descend(
     """
     weights, targets = start.clone(), torch.arange(start.shape[1], device=start.device)
     slow = torch.zeros(len(targets), dtype=torch.bool, device=start.device)
-    here, at, memory = problem, start.clone(), Memory()
-    decisions = decisions_at(problem, start)
-    point = point_at(here, at, decisions)
-    speed = _Speed(tol)
+    state = _State.at(problem, start)
+    memory, speed = Memory(), _Speed(tol)
     for step in range(most_steps):
-        weights[:, targets] = at
-        done, hopeless = speed.judge(point)
+        weights[:, targets] = state.weights
+        done, hopeless = speed.judge(state.point)
         slow[targets[hopeless]] = True
         keep = (~(done | hopeless)).nonzero()[:, 0]
         if not len(keep):
             return Descent(weights, slow, step)
         if len(keep) < len(targets):
-            targets, at, decisions = targets[keep], at[:, keep], select_targets(decisions, keep)
-            here, point = here.select(keep), point.select(keep)
+            targets, state = targets[keep], state.select(keep)
             memory, speed = memory.select(keep), speed.select(keep)
-        scale = here.c * point.curvature.sum(0, dtype=torch.float64)
-        direction = memory.direction(point.gradient, spectrum, scale)
-        along = here.rows.decide(direction)
-        length = line_search(here, point, at, direction, decisions, along)
-        decisions.addcmul_(along, length.to(along.dtype))
-        at = at + length * direction
-        before, point = point, point_at(here, at, decisions)
-        memory.add(length * direction, point.gradient - before.gradient)
-    weights[:, targets] = at
+        before = state.point.gradient
+        scale = state.problem.c * state.point.curvature_sum
+        moved = state.move(memory.direction(before, spectrum, scale))
+        memory.add(moved, state.point.gradient - before)
+    weights[:, targets] = state.weights
     slow[targets] = True
     return Descent(weights, slow, most_steps)
+
+
+@dataclass
+class _State:
+    """Where the targets that still go down are, with the decision values there, which need no product to follow.
+
+    `signs` are the problem's in the precision of the products, and `along` is memory for one step's decision values.
+    """
+
+    problem: Problem
+    signs: Tensor
+    weights: Tensor
+    decisions: Tensor
+    along: Tensor
+    point: Gradient
+
+    @classmethod
+    def at(cls, problem: Problem, weights: Tensor) -> "_State":
+        decisions = decisions_at(problem, weights)
+        signs = problem.signs.T.to(decisions.dtype).T
+        point = gradient_at(problem, signs, weights, decisions)
+        return cls(problem, signs, weights.clone(), decisions, torch.empty_like(decisions), point)
+
+    def select(self, targets: Tensor) -> "_State":
+        """The same for some of the targets."""
+        return _State(
+            self.problem.select(targets),
+            select_targets(self.signs, targets),
+            self.weights[:, targets],
+            select_targets(self.decisions, targets),
+            select_targets(self.along, targets),
+            self.point.select(targets),
+        )
+
+    def move(self, direction: Tensor) -> Tensor:
+        """Go along the direction, all the way wherever that lowers the objective; the step made, (d + 1, T)."""
+        before, slope = self.point, (self.point.gradient * direction).sum(0)
+        self.problem.rows.decide(direction, self.along)
+        self.decisions.add_(self.along)
+        reached = gradient_at(self.problem, self.signs, self.weights + direction, self.decisions)
+        enough = before.objective * (1 + _ROUNDING) + _DECREASE * slope
+        lower = reached.objective <= enough
+        length = torch.ones_like(self.problem.c)
+        if not lower.all():
+            length = self._search(direction, (~lower).nonzero()[:, 0], length)
+            reached = gradient_at(self.problem, self.signs, self.weights + length * direction, self.decisions)
+        step = length * direction
+        self.weights, self.point = self.weights + step, reached
+        return step
+
+    def _search(self, direction: Tensor, targets: Tensor, length: Tensor) -> Tensor:
+        """Step lengths with those of some targets found by a search; their decision values follow."""
+        at, along = select_targets(self.decisions, targets), select_targets(self.along, targets)
+        at.sub_(along)
+        point = self.point.select(targets)
+        way = direction[:, targets]
+        found = line_search(self.problem.select(targets), point, self.weights[:, targets], way, at, along)
+        self.decisions.T[targets] = at.addcmul_(along, found.to(along.dtype)).T
+        return length.index_copy(0, targets, found)
 
 
 class _Speed:
@@ -122,7 +176,7 @@ class _Speed:
     def select(self, targets: Tensor) -> "_Speed":
         return _Speed(self.tol, [gap[targets] for gap in self.gaps])
 
-    def judge(self, point: Point) -> tuple[Tensor, Tensor]:
+    def judge(self, point: Gradient) -> tuple[Tensor, Tensor]:
         """Targets that have arrived, and targets that are too slow, (T,) bool each."""
         gap = 0.5 * point.gradient.square().sum(0) / point.objective.clamp_min(1e-300)
         best = torch.minimum(gap, self.gaps[-1]) if self.gaps else gap

@@ -86,9 +86,10 @@ class Rows:
         return Rows(held.to(self.device, dtype), self.device, dtype, None, self.work, self.share)
 
     def part(self, rows: Tensor, share: float) -> "Rows":
-        """Some of the rows, by number, ascending; a product over them counts `share` of one over these."""
+        """Some of the rows, by number, ascending, copied; a product over them counts `share` of one over these."""
         index = rows if self.index is None else self.index[rows.to(self.index.device)]
-        return Rows(self.embedding, self.device, self.dtype, index, self.work, self.share * share)
+        held = self.embedding[index.to(self.embedding.device)].to(self.device)
+        return Rows(held, self.device, self.dtype, None, self.work, self.share * share)
 
     def count(self, columns: int) -> None:
         """Note that so many columns were multiplied with all rows."""
@@ -110,21 +111,28 @@ class Rows:
         x = self.embedding[chosen.to(self.embedding.device)].to(self.device, self.dtype)
         return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
 
-    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        """X̃ W of one block, (rows, T), each target's values side by side in memory."""
-        return torch.addmm(weights[-1, :, None], weights[:-1].T.contiguous(), x.T).T
+    def forward(self, x: Tensor, weights: Tensor, out: Tensor | None = None) -> Tensor:
+        """X̃ W of one block, (rows, T), each target's values side by side in memory; into `out` where given."""
+        into = None if out is None else out.T
+        return torch.addmm(weights[-1, :, None], weights[:-1].T.contiguous(), x.T, out=into).T
 
     def backward(self, x: Tensor, values: Tensor, total: Tensor) -> None:
         """Add X̃ᵀ V of one block to `total`, (d + 1, T) float64."""
         total[:-1] += (values.T @ x).T  # twice as fast as x.T @ values where targets are few
         total[-1] += values.sum(0, dtype=torch.float64)
 
-    def decide(self, weights: Tensor) -> Tensor:
-        """X̃ W over all rows, (n, T) target by target in memory, in the precision of the products."""
-        out = torch.empty(weights.shape[1], self.n, dtype=self.dtype, device=self.device).T
+    def decide(self, weights: Tensor, out: Tensor | None = None) -> Tensor:
+        """X̃ W over all rows, (n, T) target by target in memory, in the precision of the products.
+
+        Args:
+            weights: (d + 1, T).
+            out: such values that are not needed any more, whose memory is taken.
+        """
+        if out is None:
+            out = torch.empty(weights.shape[1], self.n, dtype=self.dtype, device=self.device).T
         low = weights.to(self.dtype)
         for rows in self.slices():
-            out[rows] = self.forward(self.block(rows), low)
+            self.forward(self.block(rows), low, out[rows])
         self.count(weights.shape[1])
         return out
 

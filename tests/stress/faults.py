@@ -123,14 +123,13 @@ def out_of_memory(root: Path, undisturbed: Rows) -> int:
     return 1
 
 
-def times_in_the_future(root: Path, undisturbed: Rows) -> int:
-    """Everything was written before the clock was set back a year: nothing is made again, nothing is lost."""
+def clock_set_back(root: Path, undisturbed: Rows) -> int:
+    """Everything was written while the clock was a year ahead: nothing is made again, nothing is lost."""
     home = new_home(root, "clock")
-    finish(start(home, "pipelines.cli", "run", "small", "--only", "statistics"))
-    ahead = time.time_ns() + 365 * 24 * 3600 * 10**9
-    for folder in ("store", "warehouse", "reports"):
-        for path in (home / folder).rglob("*"):
-            os.utime(path, ns=(ahead, ahead))
+    ahead = ("faketime", "-f", "+365d")  # Debian's package of that name
+    finish(start(home, "pipelines.cli", "run", "small", "--only", "statistics", before=ahead))
+    written = min(path.stat().st_mtime for path in (home / "store").rglob("*.json"))
+    assert written > time.time() + 300 * 24 * 3600, "the clock was not ahead"
     (said,) = finish(start(home, "pipelines.cli", "run", "small", "--only", "statistics"))
     assert "everything is up to date" in said, said
     heals(home, undisturbed)
@@ -141,7 +140,7 @@ TRIALS: dict[str, Callable[[Path, Rows], int]] = {
     "disk full": disk_full,
     "read-only home": read_only_home,
     "out of memory in one source": out_of_memory,
-    "clock set back": times_in_the_future,
+    "clock set back": clock_set_back,
 }
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import duckdb
@@ -38,10 +38,12 @@ def new_home(root: Path, name: str) -> Path:
     return home
 
 
-def start(home: Path, *arguments: str, threads: int = 1) -> "subprocess.Popen[str]":
-    """The command line, in a process of its own."""
+def start(
+    home: Path, *arguments: str, threads: int = 1, before: Sequence[str] = ()
+) -> "subprocess.Popen[str]":
+    """The command line, in a process of its own; `before` is a command that starts it."""
     return subprocess.Popen(
-        [sys.executable, "-m", *arguments], env=_environment(home, threads), text=True, stdout=subprocess.PIPE,
+        [*before, sys.executable, "-m", *arguments], env=_environment(home, threads), text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
     )  # fmt: skip
 
