@@ -3,7 +3,9 @@
 import os
 import shutil
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: tests that run side by side take a core each
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # before torch is imported: tests that run side by side take a core each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Callable, Iterator, Mapping
