@@ -198,21 +198,22 @@ def compare_recount() -> list[str]:
 
 
 _FROM_PARQUET = """
-import resource, sys, time
+import sys, time
 from assets.statistics import label_statistics
+from tests.processes import own_peak_gb
 start = time.perf_counter()
 result = label_statistics(sys.argv[1], split_column="split")
-gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-print(time.perf_counter() - start, gigabytes, result.conditional_entropy["n"].max())
+print(time.perf_counter() - start, own_peak_gb(), result.conditional_entropy["n"].max())
 """
 
 
 _IN_MEMORY = """
-import resource, sys
+import sys
 from assets.statistics import label_statistics
 from tests.benchmarks.label_statistics import SIZES, make_labels
+from tests.processes import own_peak_gb
 label_statistics(make_labels(SIZES[sys.argv[1]]), split_column="split")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+print(own_peak_gb())
 """
 
 

@@ -10,7 +10,6 @@ that brings its objective within 1e-6 of ours, and the tighter runs it took to f
 """
 
 import argparse
-import resource
 import tempfile
 import time
 import warnings
@@ -31,6 +30,7 @@ from assets.probes.logistic import fit_logistic_probes
 from assets.probes.one_vs_rest import one_vs_rest
 from assets.probes.standardise import scaling_of
 from resources.home import Home
+from tests.processes import own_peak_gb
 
 TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6)
 AGREEMENT = 1e-6
@@ -211,12 +211,12 @@ def memory(n: int, d: int, n_targets: int) -> str:
             score = part @ directions + 0.7 * rng.normal(size=(len(part), n_targets))
             labels[start : start + len(part)] = score > thresholds
         x.flush()
-        before = _peak_gb()
+        before = own_peak_gb()
         begun = time.perf_counter()
         fit = fit_linear_svms(np.load(path, mmap_mode="r", allow_pickle=False), labels)
         took = time.perf_counter() - begun
     return (
-        f"{n:,} × {d}, {n_targets} targets: peak {_peak_gb():.2f} GB resident, the mapped embedding of "
+        f"{n:,} × {d}, {n_targets} targets: peak {own_peak_gb():.2f} GB resident, the mapped embedding of "
         f"{4e-9 * n * d:.2f} GB included ({before:.2f} GB before the fit); {took:.0f} s, {fit.products:.0f} products, "
         f"{int(fit.converged.sum())}/{n_targets} certified"
     )
@@ -256,10 +256,6 @@ def study(name: str) -> str:
         f"logistic probes on, which take {logistic:.2f} s; {alone:.2f} s by themselves; {certified} problems certified; "
         f"LinearSVC's loop {loop:.0f} s (four targets of one source, scaled): {loop / alone:.0f}×"
     )
-
-
-def _peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def table(rows: list[Row]) -> str:
