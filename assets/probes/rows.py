@@ -55,7 +55,6 @@ class Rows:
         embedding: (n, d), float32; moved to `device` block by block if it lives elsewhere.
         device: where products are computed.
         dtype: precision of the products; sums over blocks are always float64.
-        index: the rows taken, ascending; None takes all.
         work: where products are counted; shared by rows made from these.
         share: what a product over these rows counts, as a share of one over all.
     """
@@ -65,31 +64,28 @@ class Rows:
         embedding: Tensor,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
-        index: Tensor | None = None,
         work: Work | None = None,
         share: float = 1.0,
     ) -> None:
-        self.embedding, self.device, self.dtype, self.index = embedding, device, dtype, index
+        self.embedding, self.device, self.dtype = embedding, device, dtype
         self.work = Work() if work is None else work
         self.share = share
-        self.n = embedding.shape[0] if index is None else int(index.shape[0])
+        self.n = int(embedding.shape[0])
         self.d = int(embedding.shape[1])
         self.block_rows = max(256, _BLOCK_VALUES // max(self.d, 1))
 
     def with_dtype(self, dtype: torch.dtype) -> "Rows":
         """The same rows, multiplied in another precision."""
-        return Rows(self.embedding, self.device, dtype, self.index, self.work, self.share)
+        return Rows(self.embedding, self.device, dtype, self.work, self.share)
 
     def converted(self, dtype: torch.dtype) -> "Rows":
         """The same rows held in another precision, which few rows are worth."""
-        held = self.embedding if self.index is None else self.embedding[self.index]
-        return Rows(held.to(self.device, dtype), self.device, dtype, None, self.work, self.share)
+        return Rows(self.embedding.to(self.device, dtype), self.device, dtype, self.work, self.share)
 
     def part(self, rows: Tensor, share: float) -> "Rows":
         """Some of the rows, by number, ascending, copied; a product over them counts `share` of one over these."""
-        index = rows if self.index is None else self.index[rows.to(self.index.device)]
-        held = self.embedding[index.to(self.embedding.device)].to(self.device)
-        return Rows(held, self.device, self.dtype, None, self.work, self.share * share)
+        held = self.embedding[rows.to(self.embedding.device)].to(self.device)
+        return Rows(held, self.device, self.dtype, self.work, self.share * share)
 
     def count(self, columns: int) -> None:
         """Note that so many columns were multiplied with all rows."""
@@ -102,13 +98,11 @@ class Rows:
 
     def block(self, rows: slice) -> Tensor:
         """(rows, d) on the device, in the precision of the products."""
-        x = self.embedding[rows] if self.index is None else self.embedding[self.index[rows]]
-        return x.to(self.device, self.dtype)
+        return self.embedding[rows].to(self.device, self.dtype)
 
     def take(self, rows: Tensor) -> Tensor:
         """(len(rows), d + 1): single rows x̃, in the precision of the products."""
-        chosen = rows if self.index is None else self.index[rows.to(self.index.device)]
-        x = self.embedding[chosen.to(self.embedding.device)].to(self.device, self.dtype)
+        x = self.embedding[rows.to(self.embedding.device)].to(self.device, self.dtype)
         return torch.cat([x, x.new_ones(len(x), 1)], dim=1)
 
     def forward(self, x: Tensor, weights: Tensor, out: Tensor | None = None) -> Tensor:
