@@ -81,7 +81,7 @@ def _minimum(kernel: Tensor, problem: Problem, support: Tensor, sizes: Tensor) -
 
 def _coefficients(kernel: Tensor, problem: Problem, rows: Tensor, inside: Tensor) -> Tensor:
     """(k, s) float64: β = (K + I / 2C)⁻¹ y over the support rows of each target, 0 in the padding."""
-    gram = kernel[rows[:, :, None], rows[:, None, :]]
+    gram = kernel.take(rows[:, :, None] * len(kernel) + rows[:, None, :])
     ridge = (0.5 / problem.c).to(gram.dtype)
     gram.diagonal(dim1=1, dim2=2).add_(ridge[:, None])
     signs = problem.signs.T.gather(1, rows.clamp_max(len(problem.signs) - 1)) * inside

@@ -18,10 +18,15 @@ def line_search(
     direction: Tensor,
     decisions: Tensor,
     along: Tensor,
+    highest: Tensor | None = None,
 ) -> Tensor:
-    """Step lengths (T,) from the point: 1 wherever that lowers the objective, else near the minimum."""
+    """Step lengths (T,) from the point: 1 wherever that lowers the objective, else near the minimum.
+
+    With `highest` (T,), not below the point's objective, 1 wherever that stays below it.
+    """
     line = _Line(problem, weights, direction, decisions, along)
-    return _search(line, (point.objective, (point.gradient * direction).sum(0)), take_whole=True)
+    begin = (point.objective, (point.gradient * direction).sum(0))
+    return _search(line, begin, take_whole=True, highest=highest)
 
 
 def least_along(
@@ -46,17 +51,20 @@ def _search(
     begin: tuple[Tensor, Tensor],
     *,
     take_whole: bool,
+    highest: Tensor | None = None,
     precision: float = 0.05,
     most: int = _STEPS,
 ) -> Tensor:
     """Bracketed Newton steps from 1, loosely where a whole step will do, else to a share of the length.
 
-    `begin` is the objective and its slope where the line begins.
+    `begin` is the objective and its slope where the line begins; a whole step may lead up to `highest`, or to that
+    objective.
     """
     problem = line.problem
     low, length = torch.zeros_like(problem.c), torch.ones_like(problem.c)
     high = torch.full_like(problem.c, torch.inf)
     value, first = begin
+    limit = value if highest is None else highest
     whole = torch.zeros_like(low, dtype=torch.bool)
     for step in range(most):
         reached, slope, bend = line.at(length)
@@ -64,7 +72,7 @@ def _search(
         if not take_whole:
             done = (newton - length).abs() <= precision * length
         else:
-            whole = reached <= value + 1e-4 * first if step == 0 else whole
+            whole = reached <= limit + 1e-4 * first if step == 0 else whole
             done = whole | (slope.abs() <= 0.1 * first.abs())
         if done.all():
             break

@@ -26,6 +26,7 @@ from assets.probes.spectrum import Spectrum
 _SHORTER = 0.7
 _SLIGHTLY_SHORTER = 0.9
 _FIRST_STEPS = 15
+_HIGHEST_OF = 5  # last objectives, up to which an exact step may lead
 _WARM_START_SHARE = 8
 _WARM_START_TOL = 1e-2
 _WARM_START_FROM = 40  # rows a dimension that the subset must have: a smaller one would overfit and mislead
@@ -81,7 +82,8 @@ class _Ways:
 
     def exact_steps(self, part: Problem, start: Tensor, tol: float, names: Tensor) -> tuple[Tensor, int]:
         """Newton's steps from the inner products of few rows."""
-        return newton(part, start, tol, ExactSteps(self.problem.rows, self.gradients), names)
+        steps = ExactSteps(self.problem.rows, self.gradients)
+        return newton(part, start, tol, steps, names, memory=_HIGHEST_OF)
 
     def whole_hessians(self, part: Problem, start: Tensor, tol: float, names: Tensor) -> tuple[Tensor, int]:
         """Newton's steps from the targets' own Hessians."""

@@ -1,5 +1,6 @@
 """Newton's method on all targets at once, each stopping by its own gradient; no finding of directions."""
 
+from collections import deque
 from typing import Protocol
 
 import torch
@@ -10,6 +11,7 @@ from assets.probes.problem import Point, Problem, decisions_at, point_at
 from assets.probes.rows import select_targets
 
 MAX_NEWTON = 60
+_PATIENCE = 2  # steps without progress at which rounding is to blame
 
 
 class Directions(Protocol):
@@ -21,14 +23,29 @@ class Directions(Protocol):
 
 
 def newton(
-    problem: Problem, start: Tensor, tol: float, directions: Directions, names: Tensor
+    problem: Problem, start: Tensor, tol: float, directions: Directions, names: Tensor, *, memory: int = 1
 ) -> tuple[Tensor, int]:
-    """Newton's method from `start`, the targets named as `directions` knows them; (d + 1, T) weights, steps."""
+    """Newton's method from `start`.
+
+    Args:
+        problem: rows, signs, C and loss.
+        start: (d + 1, T) float64 weights.
+        tol: as in `minimise`.
+        directions: what finds them.
+        names: the targets, as `directions` knows them.
+        memory: a step may lead as high as the highest of so many last objectives. Above 1 it lets exact steps go
+            through to the end over a kink, for which they take a third fewer steps (Grippo, Lampariello and Lucidi,
+            SIAM Journal on Numerical Analysis 23, 1986).
+
+    Returns:
+        (d + 1, T) weights and the number of steps.
+    """
     result = start.clone()
     targets = torch.arange(start.shape[1], device=start.device)
     weights, here = start.clone(), problem
     decisions = decisions_at(problem, weights)
-    stall = _Stall(start.shape[1], start.device)
+    stall = _Stall(start.shape[1], start.device, _PATIENCE + memory - 1)
+    heights: deque[Tensor] = deque(maxlen=memory)
     for step in range(MAX_NEWTON):
         point = point_at(here, weights, decisions)
         result[:, targets] = weights
@@ -39,11 +56,13 @@ def newton(
         if not open_.all():
             keep = open_.nonzero()[:, 0]
             targets, weights, decisions = targets[keep], weights[:, keep], select_targets(decisions, keep)
-            here = here.select(keep)
-            point = point.select(keep)
+            here, point = here.select(keep), point.select(keep)
+            heights = deque((height[keep] for height in heights), memory)
+        heights.append(point.objective)
         direction = directions.find(here, point, weights, names[targets], tol)
         along = here.rows.decide(direction)
-        length = line_search(here, point, weights, direction, decisions, along)
+        highest = torch.stack(tuple(heights)).amax(0) if memory > 1 else None
+        length = line_search(here, point, weights, direction, decisions, along, highest)
         weights = weights + length * direction
         decisions.addcmul_(along, length.to(along.dtype))
     result[:, targets] = weights
@@ -53,7 +72,8 @@ def newton(
 class _Stall:
     """Tells the targets that rounding keeps from coming closer."""
 
-    def __init__(self, n_targets: int, device: torch.device) -> None:
+    def __init__(self, n_targets: int, device: torch.device, patience: int) -> None:
+        self.patience = patience
         self.objective = torch.full((n_targets,), torch.inf, dtype=torch.float64, device=device)
         self.gap = self.objective.clone()
         self.count = torch.zeros(n_targets, dtype=torch.int64, device=device)
@@ -64,4 +84,4 @@ class _Stall:
         self.count[targets] = torch.where(idle, self.count[targets] + 1, 0)
         self.objective[targets] = torch.minimum(objective, before)
         self.gap[targets] = torch.minimum(gap, best)
-        return self.count[targets] >= 2
+        return self.count[targets] >= self.patience

@@ -91,24 +91,39 @@ class Gradient:
         return Gradient(self.objective[targets], self.gradient[:, targets], self.curvature_sum[targets])
 
 
-def gradient_at(problem: Problem, signs: Tensor, weights: Tensor, decisions: Tensor) -> Gradient:
+@dataclass(frozen=True)
+class Move:
+    """A step that decision values are to follow: direction (d + 1, T), and memory (n, T) for what it adds to them."""
+
+    direction: Tensor
+    along: Tensor
+
+
+def gradient_at(
+    problem: Problem, signs: Tensor, weights: Tensor, decisions: Tensor, move: Move | None = None
+) -> Gradient:
     """Objective and gradient at known decision values: one product, and nothing kept of single rows.
 
     Args:
         problem: what is minimised.
-        signs: its signs, (n, T) in the precision of the products.
-        weights: (d + 1, T).
-        decisions: (n, T), those of the weights.
+        signs: its signs, (n, T) in the type of the decision values.
+        weights: (d + 1, T), those that the step leads to where there is one.
+        decisions: (n, T), those of the weights; with a step, those before it, which are moved along in the same walk.
+        move: the step.
     """
     rows = problem.rows
     total = torch.zeros_like(weights)
     loss_sum, curvature_sum = torch.zeros_like(problem.c), torch.zeros_like(problem.c)
+    low = None if move is None else move.direction.to(rows.dtype)
     for part in rows.slices():
+        x = rows.block(part)
+        if move is not None and low is not None:
+            decisions[part].add_(rows.forward(x, low, move.along[part]))
         found = problem.loss.sums(signs[part], decisions[part])
         loss_sum += found.loss
         curvature_sum += found.curvature
-        rows.backward(rows.block(part), found.slope, total)
-    rows.count(weights.shape[1])
+        rows.backward(x, found.slope, total)
+    rows.count(weights.shape[1] * (1 if move is None else 2))
     penalised = problem.penalised(weights)
     objective = 0.5 * penalised.square().sum(0) + problem.c * loss_sum
     return Gradient(objective, penalised + problem.c * total, curvature_sum)

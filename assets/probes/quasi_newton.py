@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from assets.probes.line_search import line_search
-from assets.probes.problem import Gradient, Problem, decisions_at, gradient_at
+from assets.probes.problem import Gradient, Move, Problem, decisions_at, gradient_at
 from assets.probes.rows import select_targets
 from assets.probes.spectrum import Spectrum
 
@@ -142,9 +142,9 @@ class _State:
     def move(self, direction: Tensor) -> Tensor:
         """Go along the direction, all the way wherever that lowers the objective; the step made, (d + 1, T)."""
         before, slope = self.point, (self.point.gradient * direction).sum(0)
-        self.problem.rows.decide(direction, self.along)
-        self.decisions.add_(self.along)
-        reached = gradient_at(self.problem, self.signs, self.weights + direction, self.decisions)
+        reached = gradient_at(
+            self.problem, self.signs, self.weights + direction, self.decisions, Move(direction, self.along)
+        )
         enough = before.objective * (1 + _ROUNDING) + _DECREASE * slope
         lower = reached.objective <= enough
         length = torch.ones_like(self.problem.c)
