@@ -10,6 +10,7 @@ from torch import Tensor
 
 from assets.probes.line_search import least_along
 from assets.probes.problem import Point, Problem, decisions_at, point_at
+from assets.probes.rows import add_to_lower
 
 _MOST_STEPS = 400
 _MOST_WORK = (
@@ -91,6 +92,6 @@ class _Hessian:
         for start in range(0, len(changed), size):
             rows, weight = changed[start : start + size], difference[start : start + size]
             x = self.problem.rows.take(rows)
-            self.data += (x * weight[:, None]).T @ x
+            add_to_lower(self.data, x * weight[:, None], x)
         self.curvature = curvature
         self.work += 2.0 * len(changed) * len(self.data) ** 2

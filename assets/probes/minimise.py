@@ -72,6 +72,8 @@ class _Ways:
         slow = found.slow.nonzero()[:, 0]
         if not len(slow):
             return found.weights, found.steps
+        if isinstance(self.gradients.preconditioner, Preconditioner):
+            self.gradients.preconditioner.hurry(names[slow])
         rest, steps = self.newton(part.select(slow), found.weights[:, slow], tol, names[slow])
         found.weights[:, slow] = rest
         return found.weights, found.steps + steps

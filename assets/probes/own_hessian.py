@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from assets.probes.rows import Rows
+from assets.probes.rows import Rows, add_to_lower
 
 SAMPLES_PER_DIMENSION = 400
 """Most rows multiplied for one Hessian, per dimension.
@@ -34,7 +34,7 @@ class PrimalFactor:
     """Cholesky factor of I + C·X̃ᵀDX̃, with what is needed to follow a change of D.
 
     Attributes:
-        hessian: (d + 1, d + 1) float64.
+        hessian: (d + 1, d + 1) float64, its lower triangle.
         curvature: (n,) the D behind it; None when the rows were a sample, which cannot be followed.
         lower: the factor in the precision of the products.
         support: number of rows with curvature.
@@ -95,7 +95,7 @@ def factorise(
         curvature: (n,) D, not negative.
         c: the target's C.
         before: its factor so far; where few rows have changed since, only those are multiplied.
-        moments: X̃ᵀX̃ over all rows, (d + 1, d + 1) float64; with it, the rows outside the support will do, too.
+        moments: X̃ᵀX̃ over all rows, (d + 1, d + 1) float64, its lower triangle; with it, the rows outside the support will do, too.
     """
     size = SAMPLES_PER_DIMENSION * (rows.d + 1)
     support = int((curvature > 0).sum())
@@ -142,7 +142,7 @@ def _add_moments(rows: Rows, hessian: Tensor, chosen: Tensor, weight: Tensor) ->
     """Add Σ weight·x̃x̃ᵀ over the chosen rows, in place; weights may be negative."""
     for start in range(0, len(chosen), rows.block_rows):
         x = rows.take(chosen[start : start + rows.block_rows])
-        hessian += (x * weight[start : start + rows.block_rows, None].to(x.dtype)).T @ x
+        add_to_lower(hessian, x * weight[start : start + rows.block_rows, None].to(x.dtype), x)
     return hessian
 
 

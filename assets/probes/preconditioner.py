@@ -32,6 +32,11 @@ class Preconditioner:
         self.factors: dict[int, Factor] = {}
         self.spent = [0] * n_targets
         self._before = [0] * n_targets
+        self._urgent: set[int] = set()
+
+    def hurry(self, targets: Tensor) -> None:
+        """Give the targets factors at the first opportunity: that they need them has been seen already."""
+        self._urgent.update(targets.tolist())
 
     def spend(self, targets: Tensor) -> None:
         """Note one step of conjugate gradients on each of the targets."""
@@ -48,7 +53,8 @@ class Preconditioner:
             slow = spent - self._before[target] >= _SLOW and spent > _PATIENCE * self.price(
                 support[column], outside[column]
             )
-            if slow or _outdated(before, support[column]):
+            if slow or target in self._urgent or _outdated(before, support[column]):
+                self._urgent.discard(target)
                 own = curvature[:, column].float()
                 self.factors[target] = factorise(
                     self.rows, own, float(c[column]), before, self.spectrum.moments

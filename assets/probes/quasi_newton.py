@@ -21,7 +21,7 @@ _MOST_STEPS = 100
 _WINDOW = 8  # steps over which the speed of a target is judged
 _DECREASE = 1e-4  # of what the slope promises: a step that brings less is searched for a better length
 _ROUNDING = 2e-7  # of the objective in float32
-_PATIENCE = 40  # steps that a target may still need at that speed; beyond them a factor of its own is cheaper
+_PATIENCE = 30  # steps that a target may still need at that speed; beyond them a factor of its own is cheaper
 
 
 @dataclass

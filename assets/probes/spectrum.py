@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from assets.probes.rows import Rows
+from assets.probes.rows import Rows, add_to_lower
 
 _ROWS_PER_DIMENSION = 64  # all rows of most studies: then the first step from zero is exact
 
@@ -17,7 +17,7 @@ class Spectrum:
     Attributes:
         eigenvalues: (d + 1,) float64, ascending, not negative.
         basis: (d + 1, d + 1) eigenvectors in columns, in the precision of the rows' products.
-        moments: X̃ᵀX̃, (d + 1, d + 1) float64, where it is of all rows; else None.
+        moments: X̃ᵀX̃, (d + 1, d + 1) float64, its lower triangle, where it is of all rows; else None.
     """
 
     eigenvalues: Tensor
@@ -35,12 +35,12 @@ class Spectrum:
 def spectrum_of(rows: Rows) -> Spectrum:
     """The spectrum from all rows, or from 64 rows a dimension at equal distances where there are more."""
     moments, size = _second_moments(rows)
-    eigenvalues, basis = torch.linalg.eigh(moments / max(size, 1))
+    eigenvalues, basis = torch.linalg.eigh(moments / max(size, 1), UPLO="L")
     return Spectrum(eigenvalues.clamp_min(0), basis.to(rows.dtype), moments if size == rows.n else None)
 
 
 def _second_moments(rows: Rows) -> tuple[Tensor, int]:
-    """X̃ᵀX̃, (d + 1, d + 1) float64, and the number of rows it is of."""
+    """X̃ᵀX̃, (d + 1, d + 1) float64, its lower triangle, and the number of rows it is of."""
     d = rows.d
     size = min(rows.n, _ROWS_PER_DIMENSION * (d + 1))
     spread = torch.linspace(0, max(rows.n - 1, 0), size, dtype=torch.float64, device=rows.device)
@@ -49,8 +49,7 @@ def _second_moments(rows: Rows) -> tuple[Tensor, int]:
     for start in range(0, size, rows.block_rows):
         part = slice(start, min(start + rows.block_rows, size))
         x = rows.block(part) if every is None else rows.take(every[part])[:, :-1]
-        moments[:d, :d] += x.T @ x
+        add_to_lower(moments[:d, :d], x, x)
         moments[d, :d] += x.sum(0, dtype=torch.float64)
-    moments[:d, d] = moments[d, :d]
     moments[d, d] = size
     return moments, size
