@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assets.probes.own_hessian import SAMPLES_PER_DIMENSION, Factor, PrimalFactor, factorise
 from assets.probes.rows import Rows
-from assets.probes.spectrum import Spectrum
+from assets.probes.spectrum import Spectrum, second_moments
 
 _LARGE_CHANGE = 0.15
 _SLOW = 5  # steps of conjugate gradients for one Newton step; what takes fewer needs no factor
@@ -27,7 +27,7 @@ class Preconditioner:
     """
 
     def __init__(self, rows: Rows, spectrum: Spectrum, n_targets: int) -> None:
-        self.rows, self.spectrum = rows, spectrum
+        self.rows, self.spectrum, self.moments = rows, spectrum, spectrum.moments
         self.scale = torch.zeros(n_targets, dtype=torch.float64, device=rows.device)
         self.factors: dict[int, Factor] = {}
         self.spent = [0] * n_targets
@@ -46,21 +46,36 @@ class Preconditioner:
     def rescale(self, targets: Tensor, c: Tensor, curvature: Tensor) -> None:
         """Follow the targets' curvature: the shared form by its sum, a factor by its rows; give factors where due."""
         self.scale[targets] = c * curvature.sum(0, dtype=torch.float64)
+        names = targets.tolist()
         support = (curvature > 0).sum(0).tolist()
         outside = (curvature != curvature.amax(0)).sum(0).tolist()
-        for column, target in enumerate(targets.tolist()):
-            before, spent = self.factors.get(target), self.spent[target]
-            slow = spent - self._before[target] >= _SLOW and spent > _PATIENCE * self.price(
-                support[column], outside[column]
-            )
-            if slow or target in self._urgent or _outdated(before, support[column]):
-                self._urgent.discard(target)
+        due = [self._is_due(*of) for of in zip(names, support, outside, strict=True)]
+        self._multiply_all(
+            [
+                s - o
+                for is_due, name, s, o in zip(due, names, support, outside, strict=True)
+                if is_due and name not in self.factors
+            ]
+        )
+        for column, target in enumerate(names):
+            if due[column]:
                 own = curvature[:, column].float()
-                self.factors[target] = factorise(
-                    self.rows, own, float(c[column]), before, self.spectrum.moments
-                )
+                before = self.factors.get(target)
+                self.factors[target] = factorise(self.rows, own, float(c[column]), before, self.moments)
                 self.spent[target] = 0
             self._before[target] = self.spent[target]
+        self._urgent.difference_update(names)
+
+    def _is_due(self, target: int, support: int, outside: int) -> bool:
+        """Whether the target is to be given a factor, or its factor is to follow."""
+        spent = self.spent[target]
+        slow = spent - self._before[target] >= _SLOW and spent > _PATIENCE * self.price(support, outside)
+        return slow or target in self._urgent or _outdated(self.factors.get(target), support)
+
+    def _multiply_all(self, saved: list[int]) -> None:
+        """Make the moments of all rows where that is less work than they save the new factors, in rows each."""
+        if self.moments is None and sum(max(rows, 0) for rows in saved) > self.rows.n:
+            self.moments = second_moments(self.rows, self.rows.n)
 
     def price(self, support: int, outside: int) -> float:
         """What a target's own factor costs, in steps of conjugate gradients on that target.
@@ -71,7 +86,7 @@ class Preconditioner:
                 rows are shared. A logistic loss has hardly two rows of one curvature.
         """
         d = self.rows.d + 1
-        exact = support if self.spectrum.moments is None else min(support, outside)
+        exact = support if self.moments is None else min(support, outside)
         rows = min(exact, SAMPLES_PER_DIMENSION * d)
         return (rows * min(rows, d) + min(rows, d) ** 2) / (2 * max(self.rows.n, 1))
 

@@ -21,7 +21,8 @@ _MOST_STEPS = 100
 _WINDOW = 8  # steps over which the speed of a target is judged
 _DECREASE = 1e-4  # of what the slope promises: a step that brings less is searched for a better length
 _ROUNDING = 2e-7  # of the objective in float32
-_PATIENCE = 30  # steps that a target may still need at that speed; beyond them a factor of its own is cheaper
+_PATIENCE = 45  # steps that a target may still need at that speed; beyond them a factor of its own is cheaper
+_OVERHEAD = 15  # a step costs as much as so many targets more would: with few left, it is the dearer for each
 
 
 @dataclass
@@ -185,4 +186,5 @@ class _Speed:
         if len(self.gaps) <= _WINDOW:
             return done, torch.zeros_like(done)
         gained = (self.gaps[-1 - _WINDOW] / best).log().clamp_min(1e-9) / _WINDOW
-        return done, ~done & ((best / self.tol).log() > _PATIENCE * gained)
+        patience = _PATIENCE * len(done) / (len(done) + _OVERHEAD)
+        return done, ~done & ((best / self.tol).log() > patience * gained)

@@ -34,15 +34,15 @@ class Spectrum:
 
 def spectrum_of(rows: Rows) -> Spectrum:
     """The spectrum from all rows, or from 64 rows a dimension at equal distances where there are more."""
-    moments, size = _second_moments(rows)
+    size = min(rows.n, _ROWS_PER_DIMENSION * (rows.d + 1))
+    moments = second_moments(rows, size)
     eigenvalues, basis = torch.linalg.eigh(moments / max(size, 1), UPLO="L")
     return Spectrum(eigenvalues.clamp_min(0), basis.to(rows.dtype), moments if size == rows.n else None)
 
 
-def _second_moments(rows: Rows) -> tuple[Tensor, int]:
-    """X̃ᵀX̃, (d + 1, d + 1) float64, its lower triangle, and the number of rows it is of."""
+def second_moments(rows: Rows, size: int) -> Tensor:
+    """X̃ᵀX̃ of so many rows at equal distances, (d + 1, d + 1) float64, its lower triangle."""
     d = rows.d
-    size = min(rows.n, _ROWS_PER_DIMENSION * (d + 1))
     spread = torch.linspace(0, max(rows.n - 1, 0), size, dtype=torch.float64, device=rows.device)
     every = None if size == rows.n else spread.round().long()
     moments = torch.zeros(d + 1, d + 1, dtype=torch.float64, device=rows.device)
@@ -52,4 +52,4 @@ def _second_moments(rows: Rows) -> tuple[Tensor, int]:
         add_to_lower(moments[:d, :d], x, x)
         moments[d, :d] += x.sum(0, dtype=torch.float64)
     moments[d, d] = size
-    return moments, size
+    return moments
