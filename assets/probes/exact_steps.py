@@ -13,7 +13,7 @@ from torch import Tensor
 
 from assets.probes.conjugate_gradients import ConjugateGradients
 from assets.probes.problem import Point, Problem
-from assets.probes.rows import Rows
+from assets.probes.rows import Rows, add_to_lower
 
 _ROWS_PER_DIMENSION = 4
 _MOST_ROWS = 6_000  # their inner products take 290 MB
@@ -40,7 +40,9 @@ class ExactSteps:
         self.rows = rows
         x = rows.with_dtype(torch.float64).take(torch.arange(rows.n, device=rows.device))
         x = torch.cat([x, x.new_zeros(1, x.shape[1])])  # the row that padding points to
-        kernel = x @ x.T
+        # Support rows are taken in ascending order and factors read the lower triangle alone, so that will do.
+        kernel = x.new_zeros(len(x), len(x))
+        add_to_lower(kernel, x.T, x.T)
         self.kernels, self.otherwise = (kernel.float(), kernel), otherwise
         self.rounding = torch.finfo(torch.float32).eps * float(kernel.trace())  # what a ridge must outweigh
 
@@ -107,7 +109,8 @@ def _of_like_size(sizes: Tensor) -> list[Tensor]:
 
 
 def _padded(support: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """(k, size): each target's support rows, then the row of zeros, and which of them are support rows."""
-    rows = torch.argsort(~support.T, dim=1, stable=True)[:, :size]
+    """(k, size): each target's support rows, ascending, then the row of zeros, and which of them are support rows."""
     inside = torch.arange(size, device=support.device) < support.sum(0)[:, None]
-    return torch.where(inside, rows, len(support)), inside
+    rows = torch.full(inside.shape, len(support), device=support.device)
+    rows[inside] = support.T.nonzero()[:, 1]
+    return rows, inside
