@@ -122,6 +122,10 @@ def _probe(work: Work, targets: tuple[str, ...]) -> pl.DataFrame:
         else rows.is_train & (rows.source >= 0),
         validation=rows.validation,
     )
+    if result.logistic_unconverged:  # of a k' that is not the best one, Theorem 1 says no less
+        work.log.warning(
+            f"{work.task}: {len(result.logistic_unconverged)} logistic probes stopped short of probe.tolerance"
+        )
     return result.frame.with_columns(pl.lit(work.task).alias("source"))
 
 

@@ -9,6 +9,7 @@ from assets.probes.problem import Point, Problem
 from assets.probes.rows import select_targets
 
 _MAX_STEPS = {torch.float32: 60, torch.float64: 250}
+_NEGLIGIBLE = 1e-6  # of the first residual: after one step with an exact factor, less than this is left
 _MODEL_SHARE = 0.1  # of the model's decrease: a step of conjugate gradients that brings less is the last
 
 
@@ -36,6 +37,7 @@ class ConjugateGradients:
         direction = self.preconditioner.solve(residual, targets)
         power = (residual * direction).sum(0)
         goal = power * (power / point.objective).clamp(1e-4, 1e-2)
+        negligible = _NEGLIGIBLE * power
         decrease = torch.zeros_like(power)
         enough = 0.2 * tol * point.objective
         step_direction = direction
@@ -52,7 +54,7 @@ class ConjugateGradients:
             renewed = (residual * direction).sum(0)
             # The residual alone would stop too early: what is left to gain hides in directions of little curvature.
             on = (count * gained > _MODEL_SHARE * decrease) | (renewed > goal)
-            on &= 0.5 * residual.square().sum(0) > enough
+            on &= (renewed > negligible) & (0.5 * residual.square().sum(0) > enough)
             if not on.any():
                 break
             step_direction = direction + renewed / power.clamp_min(1e-30) * step_direction
@@ -62,4 +64,5 @@ class ConjugateGradients:
                 live, c, curvature = live[keep], c[keep], select_targets(curvature, keep)
                 residual, step_direction = residual[:, keep], step_direction[:, keep]
                 power, goal, enough, decrease = power[keep], goal[keep], enough[keep], decrease[keep]
+                negligible = negligible[keep]
         return solution.double()

@@ -95,7 +95,8 @@ def factorise(
         curvature: (n,) D, not negative.
         c: the target's C.
         before: its factor so far; where few rows have changed since, only those are multiplied.
-        moments: X̃ᵀX̃ over all rows, (d + 1, d + 1) float64, its lower triangle; with it, the rows outside the support will do, too.
+        moments: X̃ᵀX̃ over all rows, (d + 1, d + 1) float64, its lower triangle; with it, the rows outside the
+            support will do, too.
     """
     size = SAMPLES_PER_DIMENSION * (rows.d + 1)
     support = int((curvature > 0).sum())

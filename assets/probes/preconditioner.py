@@ -49,20 +49,17 @@ class Preconditioner:
         names = targets.tolist()
         support = (curvature > 0).sum(0).tolist()
         outside = (curvature != curvature.amax(0)).sum(0).tolist()
-        due = [self._is_due(*of) for of in zip(names, support, outside, strict=True)]
-        self._multiply_all(
-            [
-                s - o
-                for is_due, name, s, o in zip(due, names, support, outside, strict=True)
-                if is_due and name not in self.factors
-            ]
-        )
-        for column, target in enumerate(names):
-            if due[column]:
-                own = curvature[:, column].float()
-                before = self.factors.get(target)
-                self.factors[target] = factorise(self.rows, own, float(c[column]), before, self.moments)
-                self.spent[target] = 0
+        due = [
+            (column, target, support[column] - outside[column])
+            for column, target in enumerate(names)
+            if self._is_due(target, support[column], outside[column])
+        ]
+        self._multiply_all([saved for _, target, saved in due if target not in self.factors])
+        for column, target, _ in due:
+            own, before = curvature[:, column].float(), self.factors.get(target)
+            self.factors[target] = factorise(self.rows, own, float(c[column]), before, self.moments)
+            self.spent[target] = 0
+        for target in names:
             self._before[target] = self.spent[target]
         self._urgent.difference_update(names)
 

@@ -46,10 +46,12 @@ class ProbeResult:
         frame: one row a target, columns of `PROBE_SCHEMA`; `objective` is the sum over a multi-class target's
             one-vs-rest problems, `gradient_norm` their joint norm.
         products: passes over the embedding, in products with one column a binary problem.
+        logistic_unconverged: targets whose logistic probe stopped short of the tolerance.
     """
 
     frame: pl.DataFrame
     products: float
+    logistic_unconverged: tuple[str, ...] = ()
 
 
 def probe_targets(  # noqa: PLR0913 - the data, the names, the settings: a struct would only rename them
@@ -111,7 +113,17 @@ def probe_targets(  # noqa: PLR0913 - the data, the names, the settings: a struc
     frame = _frame(targets, problems, fit, c, labels[train], labels[test], train_error, test_error)
     if logistic is not None and likelihood_rows is not None:
         frame = _with_likelihood(frame, problems, logistic, embedding, scaling, labels, likelihood_rows)
-    return ProbeResult(frame.select(list(PROBE_SCHEMA)), fit.products + spent)
+    short = _unconverged(targets, problems, logistic)
+    return ProbeResult(frame.select(list(PROBE_SCHEMA)), fit.products + spent, short)
+
+
+def _unconverged(targets: Sequence[str], problems: OneVsRest, fit: Fit | None) -> tuple[str, ...]:
+    """The targets of which a binary problem did not converge."""
+    if fit is None:
+        return ()
+    return tuple(
+        target for t, target in enumerate(targets) if not fit.converged[problems.columns(t)].all()
+    )
 
 
 def _fit(

@@ -133,6 +133,18 @@ def test_the_logistic_probe_gives_the_likelihood_on_the_named_rows(narrow_digits
     assert frame["probe_log_likelihood"][5] is None
 
 
+def test_logistic_probes_short_of_their_tolerance_are_named(narrow_digits, codes) -> None:
+    train = narrow_digits.is_train
+    found = [
+        probe_targets(
+            narrow_digits.embedding, codes[:, :2], train, ~train, targets=NAMES[:2], n_values=N_VALUES[:2],
+            settings=ProbeSettings(tolerance=tolerance), likelihood_rows=rows,
+        ).logistic_unconverged
+        for tolerance, rows in ((1e-6, train), (1e-40, train), (1e-40, None))
+    ]  # fmt: skip
+    assert found == [(), tuple(NAMES[:2]), ()]
+
+
 def test_mistakes_are_named(narrow_digits, codes) -> None:
     x, train = narrow_digits.embedding, narrow_digits.is_train
     with pytest.raises(DataError, match="'digit' has a code 9"):
