@@ -121,9 +121,7 @@ def _unconverged(targets: Sequence[str], problems: OneVsRest, fit: Fit | None) -
     """The targets of which a binary problem did not converge."""
     if fit is None:
         return ()
-    return tuple(
-        target for t, target in enumerate(targets) if not fit.converged[problems.columns(t)].all()
-    )
+    return tuple(target for t, target in enumerate(targets) if not fit.converged[problems.columns(t)].all())
 
 
 def _fit(
