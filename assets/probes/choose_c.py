@@ -5,6 +5,7 @@ import numpy as np
 from assets.probes.fitting import Fit
 from assets.probes.linear_svm import fit_linear_svms
 from assets.probes.one_vs_rest import one_vs_rest
+from assets.probes.prepared import PreparedEmbedding
 from assets.settings import ProbeSettings
 
 VALIDATION_SHARE = 0.2
@@ -12,21 +13,19 @@ _GRID_TOLERANCE = 1e-4
 
 
 def choose_c(
-    embedding: np.ndarray,
+    embedding: PreparedEmbedding,
     codes: np.ndarray,
     settings: ProbeSettings,
     *,
-    device: str | None = None,
     seed: int = 0,
     validation: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
     """The C of every target: the study's, or the grid's with the least validation error, the smallest on a tie.
 
     Args:
-        embedding: (n, d) float32, standardised training rows.
+        embedding: (n, d) standardised training rows, prepared for where to solve.
         codes: (n, T) integers, negative = missing.
         settings: `c`, `c_grid` and the memory bound.
-        device: where to solve.
         seed: of the random fifth that validates.
         validation: (n,) bool, the rows that validate in its place, such as CelebA's partition 1.
 
@@ -57,12 +56,11 @@ def choose_c(
             problems.labels,
             C=c,
             tol=max(settings.tolerance, _GRID_TOLERANCE),
-            device=device,
             memory_gb=settings.memory_gb,
             start=None if fit is None else fit.weights,
         )
         products += fit.products
-        decisions = fit.decide(embedding, device)[held_out]
+        decisions = fit.decide(embedding.x, embedding.device)[held_out]
         for target, error in enumerate(problems.errors(decisions, codes[held_out])):
             if error is not None and error < best[target]:
                 best[target], chosen[target] = error, c

@@ -1,18 +1,17 @@
 """From labels to fitted weights: signs, constant targets, groups that fit the memory; no loss of its own."""
 
 from dataclasses import dataclass
-from functools import cache, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from assets.probes.checked import checked_c, checked_embedding, checked_labels, checked_number, checked_start
+from assets.probes.checked import checked_c, checked_labels, checked_number, checked_start
 from assets.probes.losses import Loss
 from assets.probes.minimise import Minimum, minimise
+from assets.probes.prepared import PreparedEmbedding, prepared
 from assets.probes.problem import Problem, evaluate
 from assets.probes.rows import ArrayLike, Rows, Work, as_tensor
-from assets.probes.spectrum import spectrum_of
 from resources.errors import DataError
 
 _BYTES_PER_LABEL = (
@@ -60,7 +59,7 @@ class Fit:
 
 
 def fit_binary(
-    embedding: ArrayLike,
+    embedding: ArrayLike | PreparedEmbedding,
     labels: ArrayLike,
     c: float | ArrayLike,
     loss: Loss,
@@ -71,8 +70,8 @@ def fit_binary(
     start: Tensor | None,
 ) -> Fit:
     """Fit every column of `labels`; see `fit_linear_svms` for the arguments."""
-    place = torch.device(device or "cpu")
-    x, y = checked_embedding(embedding), checked_labels(labels)
+    shared = prepared(embedding, device)
+    place, x, y = shared.device, shared.x, checked_labels(labels)
     if x.shape[0] != y.shape[0]:
         raise DataError(
             f"embedding {tuple(x.shape)} and labels {tuple(y.shape)} must be (n, d) and (n, T) with the same n"
@@ -88,8 +87,7 @@ def fit_binary(
     each = _BYTES_PER_LABEL * max(n, 1) + _BYTES_PER_FACTOR * (x.shape[1] + 1) ** 2
     work, size = Work(), max(1, int(memory_gb * 1e9 / each))
     result = Minimum(weights, torch.zeros_like(penalty), torch.zeros_like(penalty), 0)
-    rows = Rows(x, place, work=work)
-    spectrum = cache(partial(spectrum_of, rows))
+    rows = shared.rows(work)
     for varied in (False, True):
         for group in torch.split((constant != varied).nonzero()[:, 0], size):
             if not len(group):  # as which torch splits nothing
@@ -97,7 +95,7 @@ def fit_binary(
             problem = Problem(rows, _signs(y, group, place), penalty[group], loss)
             if varied:
                 begun = None if begin is None else begin[:, group.to(begin.device)].to(place)
-                part = minimise(problem, tol=tol, start=begun, spectrum=spectrum)
+                part = minimise(problem, tol=tol, start=begun, spectrum=lambda: shared.spectrum)
             else:
                 part = Minimum(weights[:, group], *evaluate(problem, weights[:, group]), 0)
             result = _put(result, group, part)

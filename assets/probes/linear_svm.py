@@ -5,13 +5,14 @@ from torch import Tensor
 
 from assets.probes.fitting import Fit, fit_binary
 from assets.probes.losses import SquaredHinge
+from assets.probes.prepared import PreparedEmbedding
 from assets.probes.rows import ArrayLike
 
 LinearSvms = Fit
 
 
 def fit_linear_svms(
-    embedding: ArrayLike,
+    embedding: ArrayLike | PreparedEmbedding,
     labels: ArrayLike,
     *,
     C: float | ArrayLike = 1.0,  # noqa: N803
@@ -24,6 +25,7 @@ def fit_linear_svms(
 
     Args:
         embedding: (n, d) float32, NumPy (a memory map too) or torch; it is read block by block and never copied whole.
+            A `PreparedEmbedding` saves checking it, and finding its spectrum, in each of several fits.
         labels: (n, T) integers 0/1, negative = missing (-1 is no class); every target is fitted to its known rows.
         C: LinearSVC's C, one number or one a target (T,).
         tol: certified relative distance from the optimum, ½‖gradient‖² / objective, at which a target has converged.

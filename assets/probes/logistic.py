@@ -7,13 +7,14 @@ from torch.nn.functional import logsigmoid
 
 from assets.probes.fitting import Fit, fit_binary
 from assets.probes.losses import Logistic
+from assets.probes.prepared import PreparedEmbedding
 from assets.probes.rows import ArrayLike
 
 LogisticProbes = Fit
 
 
 def fit_logistic_probes(
-    embedding: ArrayLike,
+    embedding: ArrayLike | PreparedEmbedding,
     labels: ArrayLike,
     *,
     C: float | ArrayLike = 1.0,  # noqa: N803

@@ -13,6 +13,7 @@ from assets.probes.fitting import Fit
 from assets.probes.linear_svm import fit_linear_svms
 from assets.probes.logistic import fit_logistic_probes, log_likelihood
 from assets.probes.one_vs_rest import OneVsRest, one_vs_rest
+from assets.probes.prepared import PreparedEmbedding
 from assets.probes.rows import ArrayLike
 from assets.probes.standardise import Scaling, scaling_of
 from assets.settings import ProbeSettings
@@ -100,14 +101,15 @@ def probe_targets(  # noqa: PLR0913 - the data, the names, the settings: a struc
     x_train = scaling.apply(embedding, train)
     problems = one_vs_rest(labels[train])
     held_out = None if validation is None else validation[train]
-    c, spent = choose_c(x_train, labels[train], settings, device=device, seed=seed, validation=held_out)
+    shared = PreparedEmbedding(x_train, device)
+    c, spent = choose_c(shared, labels[train], settings, seed=seed, validation=held_out)
     logistic = None
     if likelihood_rows is not None:
-        logistic = _fit(fit_logistic_probes, x_train, problems, c, settings, device)
+        logistic = _fit(fit_logistic_probes, shared, problems, c, settings)
         spent += logistic.products
     # A good start where rows are few; where they are many, the solver's own is as good.
     start = logistic.weights if logistic is not None and are_few(*x_train.shape) else None
-    fit = _fit(fit_linear_svms, x_train, problems, c, settings, device, start)
+    fit = _fit(fit_linear_svms, shared, problems, c, settings, start)
     train_error = problems.errors(fit.decide(x_train, device), labels[train])
     test_error = problems.errors(_decisions(fit, embedding, scaling, test, device), labels[test])
     frame = _frame(targets, problems, fit, c, labels[train], labels[test], train_error, test_error)
@@ -126,19 +128,17 @@ def _unconverged(targets: Sequence[str], problems: OneVsRest, fit: Fit | None) -
 
 def _fit(
     method: Callable[..., Fit],
-    x: np.ndarray,
+    embedding: PreparedEmbedding,
     problems: OneVsRest,
     c: np.ndarray,
     settings: ProbeSettings,
-    device: str | None,
     start: Tensor | None = None,
 ) -> Fit:
     return method(
-        x,
+        embedding,
         problems.labels,
         C=c[problems.owner],
         tol=settings.tolerance,
-        device=device,
         memory_gb=settings.memory_gb,
         start=start,
     )

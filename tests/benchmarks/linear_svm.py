@@ -28,6 +28,7 @@ from assets.models.embedding import load_embedding
 from assets.probes.linear_svm import LinearSvms, fit_linear_svms
 from assets.probes.logistic import fit_logistic_probes
 from assets.probes.one_vs_rest import one_vs_rest
+from assets.probes.prepared import PreparedEmbedding
 from assets.probes.standardise import scaling_of
 from resources.home import Home
 from tests.processes import own_peak_gb
@@ -258,13 +259,14 @@ def study(name: str) -> str:
         x = scaling_of(embedding, train).apply(embedding, train)
         problems = one_vs_rest(labels.select(targets).fill_null(-1).to_numpy()[train])
         begun = time.perf_counter()
-        other = fit_logistic_probes(x, problems.labels)
+        shared = PreparedEmbedding(x)
+        other = fit_logistic_probes(shared, problems.labels)
         logistic += time.perf_counter() - begun
         begun = time.perf_counter()
         fit_linear_svms(x, problems.labels)
         alone += time.perf_counter() - begun
         begun = time.perf_counter()
-        fit = fit_linear_svms(x, problems.labels, start=other.weights)
+        fit = fit_linear_svms(shared, problems.labels, start=other.weights)
         svm += time.perf_counter() - begun
         certified, n_pairs = certified + int(fit.converged.sum()), n_pairs + len(targets)
         if not loop:

@@ -7,11 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.svm import LinearSVC
 
+from assets.probes import prepared
 from assets.probes.dense_newton import dense_newton
 from assets.probes.exact_steps import are_few
 from assets.probes.linear_svm import fit_linear_svms
 from assets.probes.logistic import fit_logistic_probes
 from assets.probes.losses import Logistic, SquaredHinge
+from assets.probes.prepared import PreparedEmbedding
 from assets.probes.problem import Problem, evaluate
 from assets.probes.quasi_newton import descend
 from assets.probes.rows import Rows
@@ -159,6 +161,23 @@ def test_memory_maps_and_tensors_are_taken_as_they_are(narrow_digits, tmp_path) 
     mapped = fit_linear_svms(np.load(tmp_path / "x.npy", mmap_mode="r"), labels)
     tensors = fit_linear_svms(torch.from_numpy(x), torch.from_numpy(labels.astype(np.int64)))
     np.testing.assert_array_equal(mapped.coef, tensors.coef)
+
+
+def test_a_prepared_embedding_has_its_spectrum_found_once(narrow_digits, monkeypatch) -> None:
+    x, labels = narrow_digits.embedding, narrow_digits.labels
+    alone = [fit(x, labels) for fit in (fit_linear_svms, fit_logistic_probes)]
+    found = []
+    monkeypatch.setattr(prepared, "spectrum_of", lambda rows: found.append(rows) or spectrum_of(rows))
+    shared = PreparedEmbedding(x)
+    for before, fit in zip(alone, (fit_linear_svms, fit_logistic_probes), strict=True):
+        again = fit(shared, labels)
+        np.testing.assert_array_equal(again.coef, before.coef)
+        assert again.products == before.products
+    assert len(found) == 1
+    with pytest.raises(DataError, match="prepared for cpu, not for meta"):
+        fit_linear_svms(shared, labels, device="meta")
+    with pytest.raises(DataError, match="row 3"):
+        PreparedEmbedding(np.where(np.arange(len(x))[:, None] == 3, np.float32(np.nan), x))
 
 
 def test_a_single_class_is_predicted_and_marked(narrow_digits) -> None:
