@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from assets.probes.own_hessian import spread_sample
-from assets.probes.rows import Rows
+from assets.probes.rows import Rows, add_to_lower
 from assets.probes.spectrum import Spectrum
 
 _SAMPLES_PER_DIMENSION = 20  # all rows have curvature: there is no following it, and a sample must do
@@ -77,7 +77,8 @@ class LeadingDirections:
         for column, target in enumerate(targets.tolist()):
             chosen, weight = spread_sample(curvature[:, column], _SAMPLES_PER_DIMENSION * projected.shape[1])
             x = projected[chosen]
-            hessian = (x * (c[column] * weight)[:, None].to(x.dtype)).T @ x
+            hessian = x.new_zeros(x.shape[1], x.shape[1])
+            add_to_lower(hessian, x * (c[column] * weight)[:, None].to(x.dtype), x)
             hessian.diagonal().mul_(1 + _ROUNDING).add_(1)
             lower, failed = torch.linalg.cholesky_ex(hessian)
             self.lower[target] = torch.diag(hessian.diagonal().clamp_min(1).sqrt()) if bool(failed) else lower

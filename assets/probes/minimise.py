@@ -72,6 +72,7 @@ class _Ways:
         slow = found.slow.nonzero()[:, 0]
         if not len(slow):
             return found.weights, found.steps
+        # For a loss with curvature everywhere it was measured to gain nothing: Hessians there are of a sample of rows.
         if isinstance(self.gradients.preconditioner, Preconditioner):
             self.gradients.preconditioner.hurry(names[slow])
         rest, steps = self.newton(part.select(slow), found.weights[:, slow], tol, names[slow])

@@ -61,7 +61,7 @@ def newton(
         heights.append(point.objective)
         direction = directions.find(here, point, weights, names[targets], tol)
         along = here.rows.decide(direction)
-        highest = torch.stack(tuple(heights)).amax(0) if memory > 1 else None
+        highest = torch.stack(tuple(heights)).amax(0)
         length = line_search(here, point, weights, direction, decisions, along, highest)
         weights = weights + length * direction
         decisions.addcmul_(along, length.to(along.dtype))

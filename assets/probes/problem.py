@@ -93,7 +93,10 @@ class Gradient:
 
 @dataclass(frozen=True)
 class Move:
-    """A step that decision values are to follow: direction (d + 1, T), and memory (n, T) for what it adds to them."""
+    """A step that decision values are to follow: direction (d + 1, T), and memory (n, T) for what it adds to them.
+
+    Both in the precision of the products.
+    """
 
     direction: Tensor
     along: Tensor
@@ -102,7 +105,7 @@ class Move:
 def gradient_at(
     problem: Problem, signs: Tensor, weights: Tensor, decisions: Tensor, move: Move | None = None
 ) -> Gradient:
-    """Objective and gradient at known decision values: one product, and nothing kept of single rows.
+    """Objective and gradient at known decision values: one product, two with a step, and nothing kept of single rows.
 
     Args:
         problem: what is minimised.
@@ -114,11 +117,10 @@ def gradient_at(
     rows = problem.rows
     total = torch.zeros_like(weights)
     loss_sum, curvature_sum = torch.zeros_like(problem.c), torch.zeros_like(problem.c)
-    low = None if move is None else move.direction.to(rows.dtype)
     for part in rows.slices():
         x = rows.block(part)
-        if move is not None and low is not None:
-            decisions[part].add_(rows.forward(x, low, move.along[part]))
+        if move is not None:
+            decisions[part].add_(rows.forward(x, move.direction, move.along[part]))
         found = problem.loss.sums(signs[part], decisions[part])
         loss_sum += found.loss
         curvature_sum += found.curvature

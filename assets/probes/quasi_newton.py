@@ -143,9 +143,8 @@ class _State:
     def move(self, direction: Tensor) -> Tensor:
         """Go along the direction, all the way wherever that lowers the objective; the step made, (d + 1, T)."""
         before, slope = self.point, (self.point.gradient * direction).sum(0)
-        reached = gradient_at(
-            self.problem, self.signs, self.weights + direction, self.decisions, Move(direction, self.along)
-        )
+        move = Move(direction.to(self.along.dtype), self.along)
+        reached = gradient_at(self.problem, self.signs, self.weights + direction, self.decisions, move)
         enough = before.objective * (1 + _ROUNDING) + _DECREASE * slope
         lower = reached.objective <= enough
         length = torch.ones_like(self.problem.c)

@@ -44,7 +44,7 @@ def select_rows(values: Tensor, rows: Tensor) -> Tensor:
 def add_to_lower(total: Tensor, left: Tensor, right: Tensor) -> None:
     """Add leftᵀ right, which is symmetric, to the lower triangle of `total`; what lies above it has no meaning then.
 
-    Panel by panel of columns, since no routine of torch makes half of a product: three eighths of the work are saved.
+    Panel by panel of columns, since no routine of torch makes half of a product; four panels save three eighths of it.
 
     Args:
         total: (d, d), changed in place.

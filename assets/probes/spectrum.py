@@ -43,8 +43,9 @@ def spectrum_of(rows: Rows) -> Spectrum:
 def second_moments(rows: Rows, size: int) -> Tensor:
     """X̃ᵀX̃ of so many rows at equal distances, (d + 1, d + 1) float64, its lower triangle."""
     d = rows.d
-    spread = torch.linspace(0, max(rows.n - 1, 0), size, dtype=torch.float64, device=rows.device)
-    every = None if size == rows.n else spread.round().long()
+    every = None
+    if size < rows.n:
+        every = torch.linspace(0, rows.n - 1, size, dtype=torch.float64, device=rows.device).round().long()
     moments = torch.zeros(d + 1, d + 1, dtype=torch.float64, device=rows.device)
     for start in range(0, size, rows.block_rows):
         part = slice(start, min(start + rows.block_rows, size))
